@@ -1,0 +1,32 @@
+/*
+ * The allocator that counts.  Arrays come zeroed and aligned to 64 bytes; what is live is known, so that a run can
+ * state its memory and a test can find what was never given back.
+ */
+#ifndef HPSAE_BASE_MEMORY_H
+#define HPSAE_BASE_MEMORY_H
+
+#include "hpsae/base/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Local.  Allocates count elements of size bytes, zeroed, aligned to 64 bytes, into *array (any pointer type, passed by
+ * address).  A count of 0 gives a valid pointer.  Free with hps_free.  Error: HPS_ENOMEM, naming `what` and the MiB.
+ */
+#define HPS_ALLOC(array, count, what) hps_alloc((void *)(array), (count), sizeof(**(array)), (what))
+hps_status hps_alloc(void *array, int64_t count, size_t size, const char *what);
+
+/* Local.  Frees *array, which came from hps_alloc or is NULL, and sets it to NULL. */
+#define HPS_FREE(array) hps_free((void *)(array))
+void hps_free(void *array);
+
+/* Local.  Bytes and arrays that are live now; the most bytes that ever were. */
+int64_t hps_memory_live(void);
+int64_t hps_memory_arrays(void);
+int64_t hps_memory_peak(void);
+
+/* Local.  Resident memory of this process in bytes, from the operating system; -1 where it does not tell. */
+int64_t hps_memory_resident(void);
+
+#endif

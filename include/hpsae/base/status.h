@@ -1,0 +1,69 @@
+/*
+ * Status codes, and agreement on them between ranks.
+ *
+ * A function that can fail returns hps_status.  The function that first notices a failure words it, once, with hps_fail:
+ * one line that says what is wrong, where, and what to do.  Everyone above passes the code on with HPS_TRY.  Before the
+ * next collective call, hps_agree makes the verdict common to all ranks, so that none is left waiting for another.
+ */
+#ifndef HPSAE_BASE_STATUS_H
+#define HPSAE_BASE_STATUS_H
+
+#include <mpi.h>
+
+/* One list, from which the enum and the exit statuses are made: code, exit status of the program, meaning. */
+#define HPS_STATUS_LIST(X)                                             \
+    X(HPS_OK, 0, "no error")                                           \
+    X(HPS_STOPPED, 75, "stopped early with a checkpoint; run again")   \
+    X(HPS_EARG, 2, "argument out of range")                            \
+    X(HPS_ECONFIG, 2, "configuration rejected")                        \
+    X(HPS_EFORMAT, 2, "file content not as specified")                 \
+    X(HPS_EIO, 2, "file could not be read or written")                 \
+    X(HPS_ENOMEM, 2, "out of memory")                                  \
+    X(HPS_ENUMERIC, 2, "non-finite value in the training state")       \
+    X(HPS_EINTERNAL, 1, "a fault of the program or of the machine")
+
+typedef enum {
+#define X(name, exit_status, text) name,
+    HPS_STATUS_LIST(X)
+#undef X
+        HPS_STATUS_COUNT
+} hps_status;
+
+enum { HPS_MESSAGE_MAX = 1024 };
+
+/* Local.  The exit status of a program that ends with this code; 1 for an unknown code. */
+int hps_status_exit(hps_status status);
+
+/* Local.  Words of the latest failure on this thread, without a newline; "" if there was none.  Borrowed. */
+const char *hps_status_message(void);
+
+/* Local.  Records the words (printf format; no newline, no code location) and returns code: `return hps_fail(...)`. */
+hps_status hps_fail(hps_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Passes a failure on to the caller. */
+#define HPS_TRY(call)                               \
+    do {                                            \
+        const hps_status hps_try_status_ = (call);  \
+        if (hps_try_status_ != HPS_OK) {            \
+            return hps_try_status_;                 \
+        }                                           \
+    } while (0)
+
+/*
+ * Collective over comm.  Returns on every rank the same status, HPS_OK if all ranks brought it, else the largest code
+ * brought; the message is then, on every rank, that of the lowest rank that brought the code, with "rank N: " in front
+ * when not all ranks failed alike.  Cost: one small allreduce; a broadcast more only after a failure.
+ */
+hps_status hps_agree(MPI_Comm comm, hps_status mine);
+
+/* An MPI call that fails leaves MPI unusable: report and end the whole job. */
+#define HPS_MPI(call)                                                \
+    do {                                                             \
+        const int hps_mpi_code_ = (call);                            \
+        if (hps_mpi_code_ != MPI_SUCCESS) {                          \
+            hps_mpi_fatal(hps_mpi_code_, #call, __FILE__, __LINE__); \
+        }                                                            \
+    } while (0)
+_Noreturn void hps_mpi_fatal(int code, const char *call, const char *file, int line);
+
+#endif

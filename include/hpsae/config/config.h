@@ -1,0 +1,156 @@
+/*
+ * The configuration of every command: one struct, described by one table (src/config/schema.c: path, type, default,
+ * range, unit, a line of help), read from one YAML file and `-s section.key=value` overrides.
+ */
+#ifndef HPSAE_CONFIG_CONFIG_H
+#define HPSAE_CONFIG_CONFIG_H
+
+#include "hpsae/base/status.h"
+#include "hpsae/base/words.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+typedef enum { HPS_SCALE_NONE, HPS_SCALE_DATASET, HPS_SCALE_TOKEN } hps_scale;
+typedef enum { HPS_SELECT_TOPK } hps_select;
+typedef enum { HPS_OBJECTIVE_PLAIN } hps_objective;
+typedef enum { HPS_BACKEND_AUTO, HPS_BACKEND_REF, HPS_BACKEND_BLAS } hps_backend;
+typedef enum { HPS_ROWS_HOLDOUT, HPS_ROWS_TRAIN, HPS_ROWS_ALL } hps_rows;
+typedef enum { HPS_FORMAT_AUTO, HPS_FORMAT_SAELENS, HPS_FORMAT_SPARSIFY } hps_format;
+typedef enum { HPS_STORE_KEEP, HPS_STORE_FLOAT16, HPS_STORE_BFLOAT16, HPS_STORE_FLOAT32 } hps_store_dtype;
+
+/* A list of strings. */
+typedef struct {
+    char **items;
+    int64_t count;
+} hps_list;
+
+/* A key written `auto` holds this value until the command resolves it. */
+#define HPS_AUTO_INT INT64_MIN
+#define HPS_AUTO_REAL (-HUGE_VAL)
+
+typedef struct {
+    char *output; /* the one directory that a run writes to */
+
+    struct {
+        hps_list store;  /* files or directories of the activation store */
+        char *hook;      /* dataset under /activations, "" when the store has only one */
+        double holdout;  /* rows never trained on: a count when >= 1, a share of the store when below 1 */
+        hps_scale scale;
+        bool skip_bad_rows; /* shuffle leaves out rows with NaN or Inf instead of stopping */
+    } data;
+
+    struct {
+        int64_t latents, k;
+        hps_select select;
+    } model;
+
+    struct {
+        hps_objective objective;
+        int64_t tokens; /* tokens to train on; the last step is a whole batch */
+        int64_t batch;  /* tokens a step over the whole job */
+        double lr;      /* auto: 2e-4 / sqrt(latents / 16384) */
+        int64_t warmup_steps;
+        double decay;   /* share of the steps at the end over which lr falls linearly to 0 */
+        double beta1, beta2, epsilon;
+        double clip;    /* global gradient norm; 0: no clip */
+        double ema;     /* decay of the weight average; 0: none */
+        int64_t seed;
+        int64_t sample; /* tokens of the sample for the geometric median, the initial scale and V */
+        struct {
+            int64_t k; /* auto: the power of two nearest d / 2; 0: no AuxK */
+            double coefficient;
+            int64_t dead_tokens;
+        } aux;
+        struct {
+            double every_minutes; /* 0: only at the end and at a stop */
+            int64_t every_steps;  /* 0: by minutes alone */
+            int64_t keep;
+        } checkpoint;
+        int64_t log_steps;  /* a line in metrics.jsonl, with the checksum, every so many steps */
+        int64_t eval_steps; /* held-out ev every so many steps; 0: only at the end */
+        double max_minutes; /* 0: no limit */
+        char *resume;       /* auto | never | PATH */
+    } train;
+
+    struct {
+        int64_t groups;  /* R */
+        int64_t threads; /* auto: what OMP_NUM_THREADS or the binding allows */
+    } grid;
+
+    struct {
+        hps_backend backend;
+    } kernels;
+
+    struct {
+        hps_list input; /* files, directories: .h5 .hdf5 .npy .safetensors */
+        char *dataset;  /* dataset path in HDF5, tensor name in safetensors; "" when there is only one candidate */
+        char *output;   /* the store to write */
+        char *hook;     /* name under /activations; "" takes the input's hook name */
+        int64_t seed;
+        double memory;  /* MiB that a rank may hold in its buffers */
+        hps_store_dtype dtype;
+    } shuffle;
+
+    struct {
+        char *output;
+        int64_t rows, dim, latents; /* latents: planted features */
+        double active;              /* mean number of active features a token */
+        double zipf;                /* exponent of the feature frequencies */
+        double correlated;          /* share of the features that fire in pairs */
+        double hierarchy;           /* share of the features that fire only with their parent */
+        double noise;               /* standard deviation a dimension, before storing */
+        hps_store_dtype dtype;
+        int64_t seed;
+    } synth;
+
+    struct {
+        char *model;    /* run directory, checkpoint or imported model; "": output */
+        hps_list store; /* "": data.store */
+        hps_rows rows;
+        int64_t batch;
+    } eval;
+
+    struct {
+        char *model; /* as eval.model */
+        hps_format format;
+        char *output; /* folder to write; "": output/export-FORMAT */
+    } export;
+
+    struct {
+        char *input;  /* folder of a SAELens or sparsify dictionary */
+        hps_format format;
+        char *output; /* model file to write (.h5) */
+    } import;
+} hps_config;
+
+/*
+ * Collective over comm.  Rank 0 reads the file; then the `count` overrides ("section.key=value") are applied in order;
+ * all ranks get the same configuration, defaults filled in.  The command's name selects which keys are required.
+ * Errors: HPS_EIO, HPS_ECONFIG with "file:line:column: section.key: what is wrong; what is allowed".
+ * Release with hps_config_destroy.
+ */
+hps_status hps_config_read(MPI_Comm comm, const char *command, const char *path, int count,
+                           const char *const *overrides, hps_config **config);
+void hps_config_destroy(hps_config **config);
+
+/* Local.  Writes the full configuration as YAML (used.yaml), keys that are `auto` as they stand now. */
+hps_status hps_config_write(const hps_config *config, FILE *file);
+
+/* Local.  Prints the schema for people: each key with type, default, range, unit and help, as commented YAML. */
+void hps_config_help(FILE *file);
+
+/*
+ * Local.  A hash of the keys on which the bits of a training run depend (not of paths of output, limits, checkpoint
+ * cadence, grid, backend): what a checkpoint must share with the run that resumes from it.
+ */
+uint64_t hps_config_hash(const hps_config *config);
+
+/*
+ * Local.  The first such key, "section.key: A here, B there", in which two configurations differ, into text; false if
+ * none does.
+ */
+bool hps_config_difference(const hps_config *here, const hps_config *there, char *text, size_t size);
+
+#endif

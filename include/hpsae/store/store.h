@@ -1,0 +1,45 @@
+/*
+ * The activation store, as training and evaluation read it: rows of d stored words, one token a row, in one or more
+ * HDF5 files (formats: "Activation store").  Several files are one store, rows numbered through in the order of the names.
+ */
+#ifndef HPSAE_STORE_STORE_H
+#define HPSAE_STORE_STORE_H
+
+#include "hpsae/base/status.h"
+#include "hpsae/base/words.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct hps_store hps_store;
+
+typedef struct {
+    int64_t rows, d;
+    hps_dtype dtype;
+    const char *hook;    /* the activations' name; borrowed from the store */
+    const char *model_name; /* "" when the store does not say */
+    bool shuffled;
+    bool has_statistics; /* written by `hpsae shuffle` and `hpsae synth` */
+    const double *mean;  /* [d] mean row, when has_statistics; borrowed */
+    double mean_sq_norm; /* mean of |x|^2, when has_statistics */
+} hps_store_info;
+
+/*
+ * Collective over comm; every rank opens the files for its own reads.  `paths`: files or directories (their *.h5 files
+ * in the order of their names); hook "" means the only dataset under /activations; a hook that begins with "/" is a
+ * dataset path of any [N, d] dataset.  Checks shapes, types, statistics.  Errors: HPS_EIO, HPS_EFORMAT, worded with the
+ * file; the same on every rank, also when one rank alone fails.  Release with hps_store_close (local).
+ */
+hps_status hps_store_open(MPI_Comm comm, int64_t count, char *const *paths, const char *hook, hps_store **store);
+void hps_store_close(hps_store **store);
+
+/* Local.  Valid as long as the store is open. */
+const hps_store_info *hps_store_about(const hps_store *store);
+
+/*
+ * Local.  Reads rows [row, row + count) as stored: words [count, d] of info->dtype, tight.  Any rank may read any rows
+ * at any time.  Errors: HPS_EIO (file, row), HPS_EARG if the rows are not in the store.
+ */
+hps_status hps_store_read(hps_store *store, int64_t row, int64_t count, void *words);
+
+#endif

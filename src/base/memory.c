@@ -1,0 +1,84 @@
+#include "hpsae/base/memory.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ALIGNMENT = 64 };
+
+static _Atomic int64_t live, arrays, peak;
+
+/* The array's size stands in the 64 bytes before it. */
+hps_status hps_alloc(void *array, int64_t count, size_t size, const char *what)
+{
+    void **out = array;
+    size_t bytes, total;
+
+    *out = NULL;
+    if (count < 0 || __builtin_mul_overflow((size_t)count, size, &bytes) ||
+        __builtin_add_overflow(bytes, (size_t)(2 * ALIGNMENT - 1), &total)) {
+        return hps_fail(HPS_ENOMEM, "%s: %lld elements do not fit the address space", what, (long long)count);
+    }
+    total = total / ALIGNMENT * ALIGNMENT;
+    char *block = aligned_alloc(ALIGNMENT, total);
+    if (block == NULL) {
+        return hps_fail(HPS_ENOMEM, "%s: no memory for %.1f MiB; use more ranks, or a smaller model or batch", what,
+                        (double)total / 1048576.0);
+    }
+    memset(block, 0, total);
+    memcpy(block, &total, sizeof(total));
+    *out = block + ALIGNMENT;
+
+    const int64_t now = atomic_fetch_add(&live, (int64_t)total) + (int64_t)total;
+    int64_t most = atomic_load(&peak);
+    while (now > most && !atomic_compare_exchange_weak(&peak, &most, now)) {
+    }
+    atomic_fetch_add(&arrays, 1);
+    return HPS_OK;
+}
+
+void hps_free(void *array)
+{
+    char **in = array;
+    size_t total;
+
+    if (*in == NULL) {
+        return;
+    }
+    memcpy(&total, *in - ALIGNMENT, sizeof(total));
+    atomic_fetch_sub(&live, (int64_t)total);
+    atomic_fetch_sub(&arrays, 1);
+    free(*in - ALIGNMENT);
+    *in = NULL;
+}
+
+int64_t hps_memory_live(void)
+{
+    return atomic_load(&live);
+}
+
+int64_t hps_memory_arrays(void)
+{
+    return atomic_load(&arrays);
+}
+
+int64_t hps_memory_peak(void)
+{
+    return atomic_load(&peak);
+}
+
+int64_t hps_memory_resident(void)
+{
+    long long pages = -1;
+    FILE *file = fopen("/proc/self/statm", "r");
+
+    if (file == NULL || fscanf(file, "%*d %lld", &pages) != 1) {
+        pages = -1;
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return pages < 0 ? -1 : (int64_t)pages * sysconf(_SC_PAGESIZE);
+}
