@@ -36,23 +36,24 @@ typedef struct {
     int64_t *fired; /* [n] tokens seen when the latent last fired, the same on every rank; only in training, else NULL */
     int64_t tokens; /* tokens trained on */
     int64_t step;   /* optimiser steps done */
-    char *hook;     /* where the activations come from; owned */
-    char *model_name; /* owned */
+    char *hook;     /* where the activations come from; from strdup, owned; NULL: not known */
+    char *model_name; /* likewise */
 } hps_model;
 
 /*
  * Local.  Allocates the roles (a bit mask: 1 << HPS_VALUE | ...), all zero; `fired` too when HPS_MOMENT1 is among them.
- * Errors: HPS_ENOMEM, HPS_ECONFIG (from hps_shard_create).  Release with hps_model_destroy.
+ * b is followed by zeros up to lde floats.  Errors: HPS_ENOMEM, HPS_ECONFIG (k outside 1 .. n, or from
+ * hps_shard_create).  Release with hps_model_destroy.
  */
 hps_status hps_model_create(const hps_grid *grid, int64_t n, int64_t d, int64_t k, unsigned roles, hps_model **model);
 void hps_model_destroy(hps_model **model);
 
-/* Local.  Bytes that hps_model_create allocates on this rank for these sizes. */
+/* Local.  Bytes of the arrays that hps_model_create allocates on this rank for these sizes. */
 int64_t hps_model_bytes(const hps_shard *shard, unsigned roles);
 
 /*
  * How a tensor of a role is laid out, for everything that treats the four alike (checkpoint, checksum, export): of the
- * whole tensor [rows, columns] this rank holds `local_rows` rows, row q being global row row_of(q), columns
+ * whole tensor [rows, columns] this rank holds `local_rows` rows, row q being global row hps_model_row(q), columns
  * [c0, c0 + width), with leading dimension ld.  b and b_enc are tensors of one column ([d, 1] and [n, 1]).
  */
 typedef enum { HPS_W_ENC, HPS_B_ENC, HPS_W_DEC, HPS_B_DEC, HPS_TENSORS } hps_tensor;
@@ -68,6 +69,12 @@ typedef struct {
 hps_tensor_layout hps_model_layout(const hps_model *model, hps_tensor tensor);
 float *hps_model_tensor(const hps_model *model, hps_role role, hps_tensor tensor);
 const char *hps_role_name(hps_role role); /* "value" "moment1" "moment2" "average" */
+
+/* Local.  The global row of local row q of a tensor laid out like that. */
+static inline int64_t hps_model_row(const hps_model *model, const hps_tensor_layout *layout, int64_t q)
+{
+    return layout->layout == HPS_BY_LATENT ? hps_shard_latent(&model->shard, q) : q;
+}
 
 /*
  * Collective over comm (the model communicator).  Checksums independent of the layout: the sum modulo 2^64, over all
