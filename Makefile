@@ -1,14 +1,31 @@
-# make              build the program, bin/hpsae
+# hpsae: targets
+#   make               build the program, bin/hpsae
+#   make demo          the main job on the real sample in data/: shuffle, train, evaluate, export, plot (3 minutes)
+#   make check         build, then run every test
+#   make check-asan    the same under the address and undefined-behaviour sanitizers
+#   make check-valgrind    the compiled tests under valgrind
+#   make lint          formatting, clang-tidy, cppcheck, layering, shell and Python scripts
+#   make format        rewrite the sources as .clang-format says
+#   make setup         see to the packages: installs them (Debian, root or sudo), else says what is missing
+#   make info          compiler, flags and libraries of this build
+#   make install       to $(prefix), default /usr/local; honours DESTDIR
+#   make clean         remove what was built
+#   make help          this text
+# Settings, on the command line or kept in a file config.mk (NAME := value, one a line):
+#   MODE=release|debug|asan   BUILD=directory   V=1 (show commands)   CC=mpicc   PYTHON=/usr/bin/python3
+#   TESTS="tests/test_x.c ..." (only these)     MPIRUN="mpirun options"
+#   HDF5_DIR OPENBLAS_DIR LIBYAML_DIR JANSSON_DIR RANDOM123_DIR: where a module system has them (else pkg-config)
 
 -include config.mk
 
-# ---- settings -------------------------------------------------------------
+# ---- settings -----------------------------------------------------------------------------------------------------
 ifeq ($(origin CC),default)
 CC     := mpicc
 endif
 MODE   ?= release
 BUILD  ?= build
 B      := $(BUILD)/$(MODE)
+PYTHON ?= /usr/bin/python3
 prefix ?= /usr/local
 ARCH   := $(shell uname -m)
 
@@ -17,15 +34,30 @@ OPT.debug   := -O1 -g -fno-omit-frame-pointer
 OPT.asan    := $(OPT.debug) -fsanitize=address,undefined -fno-sanitize-recover=undefined
 OPT    ?= $(OPT.$(MODE))
 WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
-
-PACKAGES := hdf5-openmpi yaml-0.1 jansson openblas
-CPPFLAGS += -Iinclude -D_GNU_SOURCE $(shell pkg-config --cflags $(PACKAGES))
 # Rounding is part of the interface: the compiler may not fuse a*b+c on its own, kernels call fma where they mean it.
-CFLAGS   += -std=c11 -ffp-contract=off -fopenmp $(OPT) $(WARN) -MMD -MP
-LDFLAGS  += $(OPT) -fopenmp
-LDLIBS   += $(shell pkg-config --libs $(PACKAGES)) -lm
+flags   = -Iinclude -D_GNU_SOURCE $(deps.cppflags) $(CPPFLAGS) -std=c11 -ffp-contract=off -fopenmp $(OPT) $(WARN) $(CFLAGS)
+libs    = $(OPT) -fopenmp $(LDFLAGS) $(deps.ldlibs) $(LDLIBS) -lm
+export CC PYTHON MPIRUN HDF5_DIR OPENBLAS_DIR LIBYAML_DIR JANSSON_DIR RANDOM123_DIR
 
-# ---- what there is --------------------------------------------------------
+# ---- packages -----------------------------------------------------------------------------------------------------
+# scripts/setup.sh finds the libraries and writes their flags here.  Only the goals that should may install packages.
+needs    := $(filter-out help clean,$(or $(MAKECMDGOALS),all))
+installs := $(if $(filter check check-asan check-valgrind demo lint setup,$(needs)),--install)
+deps.now := $(strip $(CC) $(OMPI_CC) $(HDF5_DIR) $(OPENBLAS_DIR) $(LIBYAML_DIR) $(JANSSON_DIR) $(RANDOM123_DIR))
+ifneq ($(needs),)
+include $(BUILD)/deps.mk
+ifneq ($(deps.found_by),$(deps.now))
+$(BUILD)/deps.mk: FORCE
+endif
+endif
+
+$(BUILD)/deps.mk: scripts/setup.sh
+	@mkdir -p $(@D) && scripts/setup.sh $(installs) --write $@ --found-by '$(deps.now)' build
+
+$(BUILD)/setup.%: scripts/setup.sh $(BUILD)/deps.mk
+	@scripts/setup.sh --install $* && touch $@
+
+# ---- what there is ------------------------------------------------------------------------------------------------
 # The reference kernels are compiled once for each instruction set that a CPU may have; the program chooses at start.
 isas.x86_64 := avx2 avx512
 isas    := base $(isas.$(ARCH))
@@ -36,39 +68,107 @@ ref     := $(wildcard src/kernels/ref/*.c)
 sources := $(filter-out src/cmd/main.c,$(wildcard src/*/*.c src/kernels/blas/*.c))
 objects := $(sources:%.c=$B/%.o) $(foreach i,$(isas),$(ref:%.c=$B/$i/%.o))
 library := $B/libhpsae.a
-tests   := $(patsubst tests/%.c,$B/tests/%,$(wildcard tests/test_*.c))
+program := $(if $(wildcard src/cmd/main.c),$B/hpsae)
+shown   := $(if $(filter build/release,$B),$(program:$B/%=bin/%))
 
-.PHONY: all check tests
+TESTS   ?= $(wildcard tests/test_*.c tests/test_*.py tests/test_*.sh)
+tests   := $(patsubst tests/%.c,$B/tests/%,$(filter %.c,$(TESTS)))
+scripts := $(filter-out %.c,$(TESTS))
+
+.PHONY: all help setup demo check check-asan check-valgrind tests lint format info install clean FORCE
 .SUFFIXES:
 .DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
 
-all: $(library)
+# ---- build --------------------------------------------------------------------------------------------------------
+all: $(library) $(program) $(shown)
 
-$(library): $(objects)
-	$(RM) $@ && $(AR) rcs $@ $^
+# $(call do,WORD,COMMAND): says WORD and the target, or with V=1 the command.
+do = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$@'; )mkdir -p $(@D) && $(2)
+compile = $(call do,CC,$(CC) $(flags) $(1) -MMD -MP -c -o $@ $<)
+# $(call same,TEXT): the target becomes TEXT, touched only when that changes something.
+same = @mkdir -p $(@D); printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' > $@
 
-$B/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+$B/flags: FORCE
+	$(call same,$(CC) $(OMPI_CC) $(flags) $(libs) $(foreach i,$(isas),$(ISA.$i)))
+
+$B/version: FORCE
+	$(call same,$(shell git describe --always --dirty --tags 2>/dev/null || echo unversioned))
+
+$B/%.o: %.c $B/flags
+	$(call compile)
+
+$B/src/base/build.o: private CPPFLAGS += -DHPS_BUILD_DESCRIBE='"$(shell cat $B/version)"' -DHPS_BUILD_FLAGS='"$(MODE): $(OPT)"'
+$B/src/base/build.o: $B/version
 
 define isa_rule
-$B/$(1)/%.o: %.c
-	@mkdir -p $$(@D)
-	$$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(ISA.$(1)) -DHPS_ISA=$(1) -c -o $$@ $$<
+$B/$(1)/%.o: %.c $B/flags
+	$$(call compile,$$(ISA.$(1)) -DHPS_ISA=$(1))
 endef
 $(foreach i,$(isas),$(eval $(call isa_rule,$i)))
 
-$B/tests/%: tests/%.c $(library)
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $(LDFLAGS) -o $@ $< $(library) $(LDLIBS)
+$(library): $(objects)
+	$(call do,AR,$(RM) $@ && $(AR) rcs $@ $^)
+
+$B/hpsae: $B/src/cmd/main.o $(library)
+	$(call do,LINK,$(CC) -o $@ $^ $(libs))
+
+bin/hpsae: $B/hpsae
+	$(call do,COPY,cp $< $@)
+
+$B/tests/%: tests/%.c $(library) $B/flags
+	$(call do,TEST,$(CC) $(flags) -Itests -MMD -MP -o $@ $< $(library) $(libs))
+
+-include $(objects:.o=.d) $(program:%hpsae=%src/cmd/main.d) $(tests:=.d)
+
+# ---- test ---------------------------------------------------------------------------------------------------------
+# A compiled test says in its head comment on how many ranks it runs: "ranks: 1 2 3".
+ranks_of = $(shell sed -n 's/^ \* ranks: //p' tests/$(notdir $(1)).c)
+runs     = $(foreach t,$(tests),$(foreach n,$(call ranks_of,$(t)),$(t)@$(n)))
+prove    = HPSAE='$(abspath $B/hpsae)' prove $(PROVE_FLAGS) --exec tests/run
 
 tests: $(tests)
 
-# A test says in its head comment on how many ranks it runs: "ranks: 1 2 3".
-ranks_of = $(shell sed -n 's/^ \* ranks: //p' tests/$(notdir $(1)).c)
-runs     = $(foreach t,$(tests),$(foreach n,$(call ranks_of,$(t)),$(t)@$(n)))
+check: all tests $(BUILD)/setup.test
+	@$(prove) $(runs) $(scripts)
 
-check: $(tests)
-	prove --exec tests/run $(runs)
+# Open MPI keeps memory that its unloaded modules allocated: full stack traces are needed to tell it from our leaks.
+check-asan:
+	@ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TEST_SLOWER=5 \
+	 LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0 $(MAKE) --no-print-directory MODE=asan check
 
--include $(objects:.o=.d) $(tests:=.d)
+# Valgrind 3.19 knows no AVX-512: OpenBLAS is told to stay below it, our kernels see a CPU without it.
+check-valgrind: $(BUILD)/setup.valgrind
+	@$(MAKE) --no-print-directory MODE=debug valgrind-runs
+
+valgrind-runs: all tests $(BUILD)/setup.test
+	@OPENBLAS_CORETYPE=Haswell TEST_QUICK=1 TEST_SLOWER=20 TEST_WRAPPER='valgrind --quiet --error-exitcode=9 \
+	 --leak-check=full --num-callers=40 --suppressions=$(CURDIR)/tests/valgrind.supp' $(prove) $(runs)
+
+demo: all $(BUILD)/setup.test
+	@HPSAE='$(abspath $B/hpsae)' scripts/demo.sh
+
+# ---- upkeep -------------------------------------------------------------------------------------------------------
+setup: $(BUILD)/setup.test $(BUILD)/setup.lint $(BUILD)/setup.valgrind
+
+lint: $(BUILD)/setup.lint
+	@LINT_FLAGS='$(flags)' LINT_CACHE=$(BUILD)/lint scripts/lint.sh
+
+format: $(BUILD)/setup.lint
+	clang-format -i $(shell git ls-files '*.c' '*.h')
+
+info: all
+	@printf '%-9s %s\n' version '$(shell cat $B/version)' compiler '$(shell $(CC) --version | head -n 1)' \
+	   flags '$(flags)' libraries '$(libs)' python '$(PYTHON)'
+	@$(if $(program),$(program) --version)
+
+install: all
+	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/hpsae
+	install -m 755 $(program) $(DESTDIR)$(prefix)/bin/hpsae
+	cp -R configs analysis $(DESTDIR)$(prefix)/share/hpsae/
+
+clean:
+	$(RM) -r $(BUILD) bin
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile

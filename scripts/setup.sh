@@ -1,0 +1,186 @@
+#!/bin/sh
+# setup.sh [--install] [--write FILE --found-by TEXT] GROUP...: sees to what hpsae needs from the system.
+# Groups: build (libraries), test (Python, prove), lint, valgrind.  Silent when everything is there.  Otherwise, with
+# --install, on Debian as root or by sudo, installs it; elsewhere says what is missing and how to get it, exit status 2.
+# --write: the libraries' flags as a makefile, for the Makefile.
+set -u
+
+# need GROUP CHECK | what | Debian | Fedora, EPEL | Spack | variable of the Makefile
+table() {
+    cat <<'END'
+build    compiler  |C compiler with MPI   |gcc libc6-dev libopenmpi-dev openmpi-bin|gcc openmpi-devel          |openmpi        |CC=mpicc
+build    mpirun    |MPI launcher          |openmpi-bin                   |openmpi                    |openmpi        |MPIRUN=mpirun
+build    hdf5      |Parallel HDF5         |libhdf5-openmpi-dev           |hdf5-openmpi-devel         |hdf5+mpi       |HDF5_DIR=/path
+build    openblas  |OpenBLAS              |libopenblas-dev               |openblas-devel             |openblas       |OPENBLAS_DIR=/path
+build    libyaml   |libyaml               |libyaml-dev                   |libyaml-devel              |libyaml        |LIBYAML_DIR=/path
+build    jansson   |jansson               |libjansson-dev                |jansson-devel              |jansson        |JANSSON_DIR=/path
+build    random123 |Random123             |librandom123-dev              |Random123-devel            |random123      |RANDOM123_DIR=/path
+test     prove     |prove                 |perl                          |perl-Test-Harness          |perl           |PATH
+test     numpy     |NumPy                 |python3-numpy                 |python3-numpy              |py-numpy       |PYTHON=/path/python3
+test     scipy     |SciPy                 |python3-scipy                 |python3-scipy              |py-scipy       |PYTHON=/path/python3
+test     h5py      |h5py                  |python3-h5py                  |python3-h5py               |py-h5py        |PYTHON=/path/python3
+test     matplotlib|matplotlib            |python3-matplotlib            |python3-matplotlib         |py-matplotlib  |PYTHON=/path/python3
+lint     clang     |clang with OpenMP     |clang libomp-dev              |clang libomp-devel         |llvm           |PATH
+lint     clang-tidy|clang-tidy            |clang-tidy                    |clang-tools-extra          |llvm           |PATH
+lint     clang-format|clang-format        |clang-format                  |clang-tools-extra          |llvm           |PATH
+lint     cppcheck  |cppcheck              |cppcheck                      |cppcheck                   |cppcheck       |PATH
+lint     shellcheck|shellcheck            |shellcheck                    |ShellCheck                 |shellcheck     |PATH
+lint     pyflakes3 |pyflakes              |pyflakes3                     |python3-pyflakes           |py-pyflakes    |PATH
+valgrind valgrind  |valgrind              |valgrind                      |valgrind                   |valgrind       |PATH
+END
+}
+
+install=no write='' found_by='' groups=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    --install) install=yes ;;
+    --write) write=$2; shift ;;
+    --found-by) found_by=$2; shift ;;
+    *) groups="$groups $1" ;;
+    esac
+    shift
+done
+: "${CC:=mpicc}" "${PYTHON:=/usr/bin/python3}"
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+
+# found_at DIRECTORY LIBRARY PKG-CONFIG-NAME...: compiler flags in $cflags, linker flags in $ldflags.  Without a
+# directory and unknown to pkg-config, the compiler's own paths (CPATH, LIBRARY_PATH) have to do.
+found_at() {
+    directory=$1 cflags='' ldflags=${2:+-l$2}
+    shift 2
+    if [ -n "$directory" ]; then
+        cflags="-isystem $directory/include"
+        for lib in "$directory/lib" "$directory/lib64"; do
+            [ -d "$lib" ] && [ -n "$ldflags" ] && ldflags="-L$lib -Wl,-rpath,$lib $ldflags"
+        done
+        return
+    fi
+    for name in "$@"; do
+        if pkg-config --exists "$name" 2>/dev/null; then
+            cflags=$(pkg-config --cflags "$name" | sed 's/-I */-isystem /g') ldflags=$(pkg-config --libs "$name")
+            return
+        fi
+    done
+}
+
+where() {
+    cflags='' ldflags=''
+    case $1 in
+    hdf5) found_at "${HDF5_DIR:-}" hdf5 hdf5-openmpi hdf5-mpi hdf5 ;;
+    openblas) found_at "${OPENBLAS_DIR:-}" openblas openblas ;;
+    libyaml) found_at "${LIBYAML_DIR:-}" yaml yaml-0.1 ;;
+    jansson) found_at "${JANSSON_DIR:-}" jansson jansson ;;
+    random123) found_at "${RANDOM123_DIR:-}" '' '' ;;
+    esac
+}
+
+program_of() {
+    case $1 in
+    compiler) echo '#include <mpi.h>
+int main(int argc, char **argv) { return MPI_Init(&argc, &argv) || MPI_Finalize(); }' ;;
+    hdf5) echo '#include <hdf5.h>
+#ifndef H5_HAVE_PARALLEL
+#error this HDF5 was built without MPI
+#endif
+int main(void) { return H5open(); }' ;;
+    openblas) echo '#include <cblas.h>
+extern char *openblas_get_corename(void);
+int main(void) { return !openblas_get_corename(); }' ;;
+    libyaml) echo '#include <yaml.h>
+int main(void) { return !yaml_get_version_string(); }' ;;
+    jansson) echo '#include <jansson.h>
+int main(void) { json_decref(json_null()); return 0; }' ;;
+    random123) echo '#include <Random123/philox.h>
+int main(void) { return 0; }' ;;
+    esac
+}
+
+# Compiles and links a few lines, not only looks for a file: a library of another MPI or another CPU is missing too.
+compiles() {
+    where "$1"
+    program_of "$1" > "$scratch/$1.c"
+    # shellcheck disable=SC2086 # lists of options
+    $CC $cflags -o "$scratch/$1" "$scratch/$1.c" $ldflags > "$scratch/$1.log" 2>&1
+}
+
+has() {
+    case $1 in
+    compiler | hdf5 | openblas | libyaml | jansson | random123) compiles "$1" ;;
+    mpirun) command -v ${MPIRUN:-mpirun} > /dev/null ;; # shellcheck disable=SC2086
+    numpy | scipy | h5py | matplotlib) "$PYTHON" -c "import importlib.util as u, sys; sys.exit(not u.find_spec('$1'))" 2>/dev/null ;;
+    *) command -v "$1" > /dev/null ;;
+    esac
+}
+
+missing() {
+    table | while read -r group key rest; do
+        case " $groups " in *" $group "*) ;; *) continue ;; esac
+        key=${key%%|*}
+        has "$key" || echo "$group $key $rest"
+    done
+}
+
+column() { cut -d'|' -f"$1" "$scratch/missing" | xargs -n1 | sort -u | xargs; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+can_install() {
+    [ "$install" = yes ] && command -v apt-get > /dev/null || return 1
+    [ "$(id -u)" = 0 ] || { command -v sudo > /dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; }
+}
+
+install_missing() {
+    packages=$(column 3)
+    echo "setup: apt-get install $packages"
+    as_root apt-get update -qq || echo "setup: the list of packages could not be refreshed; trying with what there is" >&2
+    # shellcheck disable=SC2086 # a list
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        -o Dpkg::Use-Pty=0 $packages > "$scratch/apt.log" 2>&1 || { tail -n 20 "$scratch/apt.log" >&2; return 1; }
+}
+
+explain() {
+    echo "hpsae needs the following, which this machine lacks (or the compiler $CC cannot use):"
+    echo
+    {
+        echo " |  what|Debian, Ubuntu|Fedora, EPEL|Spack|or set"
+        sed 's/^[a-z]* [^|]*|/ |  /' "$scratch/missing"
+    } | awk -F'|' '{ gsub(/ +$/, "", $2); printf "%-24s %-30s %-24s %-15s %s\n", $2, trim($3), trim($4), trim($5), trim($6) }
+                   function trim(s) { gsub(/^ +| +$/, "", s); return s }'
+    cat <<END
+
+Debian, Ubuntu:   sudo apt-get install --no-install-recommends $(column 3)
+Fedora, EPEL:     sudo dnf install $(column 4) && module load mpi/openmpi-$(uname -m)
+Spack:            spack install $(column 5) && spack load $(column 5)
+Module system:    load its MPI, parallel HDF5 and so on; then name what pkg-config does not find, for example
+                  make CC=mpicc HDF5_DIR=\$HDF5_ROOT OPENBLAS_DIR=\$OPENBLAS_ROOT
+                  (the same lines in a file config.mk are kept: HDF5_DIR := /path)
+END
+}
+
+write_flags() {
+    all_cflags='' all_ldflags=''
+    for library in hdf5 openblas libyaml jansson random123; do
+        where "$library"
+        all_cflags="$all_cflags $cflags" all_ldflags="$all_ldflags $ldflags"
+    done
+    mkdir -p "$(dirname "$1")"
+    printf '# Written by scripts/setup.sh.\ndeps.found_by := %s\ndeps.cppflags := %s\ndeps.ldlibs := %s\n' \
+        "$found_by" "$(echo $all_cflags)" "$(echo $all_ldflags)" > "$1" # shellcheck disable=SC2086
+}
+
+missing > "$scratch/missing"
+if [ -s "$scratch/missing" ] && can_install; then
+    install_missing && missing > "$scratch/missing"
+fi
+if [ -s "$scratch/missing" ]; then
+    explain >&2
+    exit 2
+fi
+[ -z "$write" ] || write_flags "$write"
