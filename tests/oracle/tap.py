@@ -1,4 +1,4 @@
-"""Test Anything Protocol for tests written in Python: check() and skip() print a line each, done() the plan and exits."""
+"""Test Anything Protocol for tests in Python: check() and skip_all() print a line each, done() the plan, and exits."""
 import sys
 
 _count = 0

@@ -1,0 +1,57 @@
+"""What a run directory of `hpsae train` and `hpsae eval` holds, read for the scripts beside this one."""
+import json
+import os
+import sys
+
+
+class Unusable(Exception):
+    """An input is missing or not what it should be; the message is for the user."""
+
+
+def read_json(path):
+    """One JSON object, or None when the file is not there."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as problem:
+        raise Unusable(f"{path}: {problem}") from problem
+
+
+def read_metrics(run):
+    """The objects of metrics.jsonl in order of steps; a step logged twice (after a resume) counts once, the latest."""
+    path = os.path.join(run, "metrics.jsonl")
+    records = {}
+    try:
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    record = json.loads(line)
+                    records.setdefault(int(record["step"]), {}).update(record)
+                except (ValueError, KeyError, TypeError, AttributeError) as problem:
+                    raise Unusable(f"{path}:{number}: not an object with a step") from problem
+    except OSError as problem:
+        raise Unusable(f"{path}: {problem.strerror}; is this the directory of a run?") from problem
+    if not records:
+        raise Unusable(f"{path}: empty; the run has not logged a step yet")
+    return [records[step] for step in sorted(records)]
+
+
+def series(records, key, against="tokens"):
+    """The values of a key, and of `against`, over the records that have both as numbers."""
+    pairs = [(r[against], r[key]) for r in records if is_number(r.get(against)) and is_number(r.get(key))]
+    return [p[0] for p in pairs], [p[1] for p in pairs]
+
+
+def is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def main(body):
+    """Runs body(sys.argv[1:]); a problem of the user's is one line on stderr and exit status 2."""
+    try:
+        body(sys.argv[1:])
+    except Unusable as problem:
+        print(f"{os.path.basename(sys.argv[0])}: {problem}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,74 @@
+"""Runs the program from a test, and reads and writes its files."""
+import os
+import shutil
+import subprocess
+import tempfile
+
+import h5py
+import numpy as np
+
+import topk_sae as sae
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROGRAM = os.path.abspath(os.environ.get("HPSAE", os.path.join(HERE, "..", "..", "bin", "hpsae")))
+ENVIRONMENT = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
+    "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+class Directory:
+    """A fresh temporary directory, removed at the end of the `with` block."""
+
+    def __enter__(self):
+        self.path = tempfile.mkdtemp(prefix="hpsae-test-")
+        return self.path
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def run(ranks, *arguments, threads=1, seconds=300):
+    """`mpirun -n ranks hpsae arguments`: (exit status, stdout, stderr).  A hang ends with status 124."""
+    environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
+    command = ["timeout", "--kill-after=5", str(seconds), os.environ.get("MPIRUN", "mpirun"), "-n", str(ranks), PROGRAM]
+    done = subprocess.run(command + [str(a) for a in arguments], env=environment, capture_output=True, text=True,
+                          check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def write_store(path, rows, hook="test"):
+    """An activation store of float32 rows [N, d] that says it is shuffled, with its statistics."""
+    rows = np.asarray(rows, dtype=np.float32)
+    exact = rows.astype(np.float64)
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"format": "hpsae-activations", "format_version": 1, "model_name": "none", "shuffled": 1,
+                           "shuffle_seed": 1})
+        data = file.create_dataset(f"activations/{hook}", data=rows)
+        data.attrs.update({"hook_name": hook, "n_tokens": len(rows), "mean": exact.mean(axis=0),
+                           "mean_sq_norm": np.mean(np.sum(exact**2, axis=1))})
+
+
+def read_params(file, role):
+    """The four tensors of a role in an open checkpoint, in double; None when it is not there."""
+    if role not in file:
+        return None
+    return sae.Params(*(file[f"{role}/{t}"][...].astype(np.float64) for t in sae.TENSORS))
+
+
+def read_state(path):
+    """A checkpoint as the oracle's State."""
+    with h5py.File(path, "r") as file:
+        value = read_params(file, "value")
+        state = sae.State.start(value)
+        state.moment1 = read_params(file, "moment1") or state.moment1
+        state.moment2 = read_params(file, "moment2") or state.moment2
+        state.average = read_params(file, "average") or state.average
+        state.fired = file["fired"][...].astype(np.int64)
+        state.tokens, state.step = int(file.attrs["tokens"]), int(file.attrs["step"])
+        return state
+
+
+def checkpoint_path(run_directory, step):
+    return os.path.join(run_directory, f"checkpoint-{step:012d}.h5")
