@@ -8,12 +8,11 @@
 #ifndef HPSAE_COMM_GRID_H
 #define HPSAE_COMM_GRID_H
 
+#include "hpsae/base/canonical.h"
 #include "hpsae/base/status.h"
 
 #include <mpi.h>
 #include <stdint.h>
-
-enum { HPS_BLOCK = 32 };
 
 typedef struct {
     MPI_Comm world; /* borrowed */

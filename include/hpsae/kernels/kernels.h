@@ -1,0 +1,144 @@
+/*
+ * The compute kernels behind one interface.  A backend is a table of functions; every backend gives the bits of `ref`,
+ * whatever instruction set or library it uses.
+ *
+ * A kernel works on a whole batch and on one rank's share; it knows neither MPI nor files.  Rows (of activations y,
+ * residuals R, weights) are float32, start on 64-byte boundaries and have leading dimensions that are multiples of 16;
+ * what stands in the padding behind a row is neither used nor preserved.  All functions are Local, cannot fail, use the
+ * threads of the workspace, and allocate nothing.  Pointers may stand for memory that only the backend reaches: callers
+ * get it from its alloc and look into it only through what the kernels return.
+ *
+ * Letters as in math.md: d columns, n latents, k slots, B tokens; p pre-activation, z value, R = xhat - x residual.
+ */
+#ifndef HPSAE_KERNELS_KERNELS_H
+#define HPSAE_KERNELS_KERNELS_H
+
+#include "hpsae/base/candidate.h"
+#include "hpsae/base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A rank's encoder rows, as selection sees them. */
+typedef struct {
+    int64_t own, d, lde;
+    const float *W_enc;     /* [own, lde] */
+    const float *b_enc;     /* [own] */
+    const int32_t *latent;  /* [own] global numbers, ascending */
+    float row_norm;         /* at least the largest |row| */
+    float bias;             /* at least the largest |b_enc| */
+} hps_encoder;
+
+/* Selected latents of a batch, kept by token: token t has slots first[t] .. first[t + 1] - 1, values z > 0. */
+typedef struct {
+    int32_t *first;       /* [B + 1] */
+    hps_candidate *slot;  /* value z, latent; in slot order */
+    int64_t *dz_fixed;    /* [slots] <R, w> in fixed point, scale of the token */
+    float *dz;            /* [slots] <R, w>, summed over all columns */
+} hps_slots;
+
+/* The same slots by latent: latent i has entries first[i] .. first[i + 1] - 1, tokens ascending. */
+typedef struct {
+    int32_t *first; /* [n + 1] */
+    int32_t *token; /* [slots] */
+    int32_t *slot;  /* [slots] number of the slot in hps_slots */
+} hps_bucket;
+
+/* Adam (Kingma and Ba 2015) with bias corrections c1 = 1 / (1 - beta1^t), c2 = 1 / (1 - beta2^t). */
+typedef struct {
+    float lr, beta1, beta2, epsilon, c1, c2;
+    float factor; /* of the gradient: 1, or what the clip leaves of it */
+} hps_adam;
+
+/* One family of slots in the gradient: the main ones or AuxK's. */
+typedef struct {
+    const hps_slots *slots;
+    const hps_bucket *bucket;
+    const float *R; /* [B, ldd] */
+    float c;        /* weight of R in the loss gradient: S = c R */
+} hps_family;
+
+/* What the update kernels share. */
+typedef struct {
+    int families; /* 1, or 2 with AuxK */
+    hps_family family[2];
+    hps_adam adam;
+    double square_scale; /* fixed point of the squared gradient norm */
+    double norm_scale;   /* fixed point of squared row norms */
+    double bias_scale;   /* fixed point of the gradient of b */
+    bool apply;          /* false: only sums of the gradient, nothing is changed */
+} hps_update;
+
+typedef struct {
+    float *value, *moment1, *moment2;
+} hps_state;
+
+typedef struct hps_workspace hps_workspace;
+
+/* Sizes that a workspace must serve. */
+typedef struct {
+    int64_t B, d, k_max; /* tokens a call, columns, slots a token of the widest selection */
+    int threads;
+} hps_workspace_size;
+
+typedef struct {
+    const char *name; /* "ref", "blas" */
+    const char *isa;  /* instruction set that was compiled for: "base", "avx2", "avx512" */
+
+    /* Creates a workspace; destroy takes its address and sets NULL.  bytes: what create allocates.  HPS_ENOMEM. */
+    int64_t (*workspace_bytes)(const hps_workspace_size *size);
+    hps_status (*workspace_create)(const hps_workspace_size *size, hps_workspace **workspace);
+    void (*workspace_destroy)(hps_workspace **workspace);
+
+    /*
+     * The k candidates of each token, first in the total order, among the encoder's rows, or among the `count` rows
+     * whose local numbers `rows` lists in ascending order (NULL: all): top[t * k ...], sorted, filled up with
+     * HPS_NO_CANDIDATE.  p = hps_dot(y, row) + b_enc.  y [B, ldy], y_norm [B] at least |y|.
+     */
+    void (*encode)(hps_workspace *ws, const hps_encoder *enc, int64_t count, const int32_t *rows, int64_t B,
+                   int64_t ldy, const float *y, const float *y_norm, int64_t k, hps_candidate *top);
+
+    /*
+     * Decodes the rank's w columns and takes the slots' gradients: R[t] = sign * start[t], then R[t] += z w_i in slot
+     * order (fma), then, if dz, dz_fixed = hps_dot_fixed(w, R[t], w_i, scale[t]).  W_dec [n, ldd], start [B, lds] from
+     * this rank's first column on (it may be R), R [B, ldd], scale [B].  With first_slots >= 0 only a token's first that
+     * many slots take part.
+     */
+    void (*decode)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
+                   int64_t first_slots, float sign, int64_t lds, const float *start, const double *scale, bool dz,
+                   float *R);
+
+    /* Column sums over tokens, in token order, in double: sum[j] of R, square[j] of R^2; j < w. */
+    void (*column_sums)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *R, double *sum,
+                        double *square);
+
+    /*
+     * Decoder rows of all n latents over the rank's w columns.  Gradient g = sum over families of c * (sum over slots,
+     * tokens in order, of z R); less its component along the row, parallel[i] * w_i; times adam.factor.  Adds
+     * hps_dot_fixed(g, g, square_scale) of all rows to *square.  With apply: Adam, and norm[i] = hps_dot_fixed(w_i, w_i, norm_scale).
+     */
+    void (*update_decoder)(hps_workspace *ws, const hps_update *u, int64_t n, int64_t w, int64_t ldd,
+                           const float *parallel, const hps_state *W_dec, int64_t *square, int64_t *norm);
+
+    /*
+     * Encoder rows and biases of the rank's own latents.  Gradient g = sum over families of c * (sum of dz y); that of
+     * b_enc is bias_gradient[i] (i global).  *square as above, biases included.  Adds to column[j], over blocks of
+     * HPS_BLOCK latents in fixed point (bias_scale), sum_i bias_gradient[i] e_ij of the rows before the update.  With
+     * apply: Adam; *row_norm and *bias become the largest |row| (canonical) and |b_enc| after it.
+     */
+    void (*update_encoder)(hps_workspace *ws, const hps_update *u, const hps_encoder *enc, int64_t ldy, const float *y,
+                           const float *bias_gradient, const hps_state *W_enc, const hps_state *b_enc, int64_t *square,
+                           int64_t *column, float *row_norm, float *bias);
+
+    /* Decoder rows times 1 / |row|, norm[i] = |row|^2 in fixed point (norm_scale). */
+    void (*normalise)(hps_workspace *ws, int64_t n, int64_t w, int64_t ldd, const int64_t *norm, double norm_scale,
+                      float *W_dec);
+} hps_kernels;
+
+/*
+ * Local.  The backend of that name (NULL or "auto": the best), for the instruction sets of this CPU.  Error: HPS_ECONFIG, naming
+ * those that there are.
+ */
+hps_status hps_kernels_choose(const char *name, const hps_kernels **kernels);
+
+#endif

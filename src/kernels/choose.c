@@ -1,0 +1,55 @@
+#include "hpsae/kernels/kernels.h"
+
+#include <string.h>
+
+/* Both backends are compiled once for each instruction set, the best last. */
+extern const hps_kernels hps_kernels_ref_base, hps_fast_kernels_base;
+#ifdef __x86_64__
+extern const hps_kernels hps_kernels_ref_avx2, hps_fast_kernels_avx2;
+extern const hps_kernels hps_kernels_ref_avx512, hps_fast_kernels_avx512;
+#endif
+
+static const hps_kernels *const ref[] = {
+    &hps_kernels_ref_base,
+#ifdef __x86_64__
+    &hps_kernels_ref_avx2,
+    &hps_kernels_ref_avx512,
+#endif
+};
+
+static const hps_kernels *const fast[] = {
+    &hps_fast_kernels_base,
+#ifdef __x86_64__
+    &hps_fast_kernels_avx2,
+    &hps_fast_kernels_avx512,
+#endif
+};
+
+/* Number of this CPU's best instruction set in the lists above. */
+static int best_isa(void)
+{
+#ifdef __x86_64__
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+        return 0;
+    }
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
+               ? 2
+               : 1;
+#else
+    return 0;
+#endif
+}
+
+hps_status hps_kernels_choose(const char *name, const hps_kernels **kernels)
+{
+    if (name == NULL || strcmp(name, "auto") == 0 || strcmp(name, "blas") == 0) {
+        *kernels = fast[best_isa()];
+    } else if (strcmp(name, "ref") == 0) {
+        *kernels = ref[best_isa()];
+    } else {
+        return hps_fail(HPS_ECONFIG, "kernels.backend: %s is not a backend; there are auto, ref and blas", name);
+    }
+    return HPS_OK;
+}

@@ -1,0 +1,82 @@
+/*
+ * Decoding, slot gradients and column sums.  A token's residual stays in cache while its slots pass twice: once to be
+ * added, once for <R, w>.
+ */
+#include "lanes.h"
+#include "workspace.h"
+
+static void prefetch_row(const float *row, int64_t m)
+{
+    for (int64_t j = 0; j < m; j += HPS_LANES) {
+        __builtin_prefetch(row + j);
+    }
+}
+
+static void decode_token(int64_t w, int64_t ldd, const float *W_dec, const hps_candidate *slot, int64_t slots,
+                         float *restrict r)
+{
+    enum { AHEAD = 2 };
+
+    for (int64_t s = 0; s < slots; s++) {
+        const float *restrict w_i = W_dec + slot[s].latent * ldd;
+        const float z = slot[s].value;
+
+        if (s + AHEAD < slots) {
+            prefetch_row(W_dec + slot[s + AHEAD].latent * ldd, w);
+        }
+        for (int64_t j = 0; j < ldd; j++) {
+            r[j] = fmaf(z, w_i[j], r[j]);
+        }
+    }
+}
+
+void FAST(decode)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
+                  int64_t first_slots, float sign, int64_t lds, const float *start, const double *scale, bool dz,
+                  float *R)
+{
+#pragma omp parallel for schedule(static) num_threads(ws->size.threads)
+    for (int64_t t = 0; t < B; t++) {
+        const int64_t begin = slots->first[t], all = slots->first[t + 1];
+        const int64_t end = first_slots >= 0 && begin + first_slots < all ? begin + first_slots : all;
+        float *r = R + t * ldd;
+
+        for (int64_t j = 0; j < w; j++) {
+            r[j] = sign * start[t * lds + j];
+        }
+        decode_token(w, ldd, W_dec, slots->slot + begin, end - begin, r);
+        for (int64_t s = begin; dz && s < end; s++) {
+            slots->dz_fixed[s] = fast_dot_fixed(w, r, W_dec + slots->slot[s].latent * ldd, scale[t]);
+        }
+    }
+}
+
+/* A task is a block of columns: its sums stay in registers while the rows pass. */
+static void sum_block(int64_t B, int64_t ldd, int64_t columns, const float *R, double *sum, double *square)
+{
+    double s[HPS_BLOCK] = {0}, q[HPS_BLOCK] = {0};
+
+    for (int64_t t = 0; t < B; t++) {
+        const float *r = R + t * ldd;
+        for (int64_t j = 0; j < columns; j++) {
+            s[j] += (double)r[j];
+            q[j] += (double)r[j] * (double)r[j];
+        }
+    }
+    for (int64_t j = 0; j < columns; j++) {
+        sum[j] = s[j];
+        square[j] = q[j];
+    }
+}
+
+void FAST(column_sums)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *R, double *sum,
+                       double *square)
+{
+#pragma omp parallel for schedule(static) num_threads(ws->size.threads)
+    for (int64_t c = 0; c < w; c += HPS_BLOCK) {
+        if (w - c >= HPS_BLOCK) {
+            sum_block(B, ldd, HPS_BLOCK, R + c, sum + c, square + c);
+        } else {
+            sum_block(B, ldd, w - c, R + c, sum + c, square + c);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+/*
+ * The reference backend: the definition of every kernel, in the shortest loops over canonical arithmetic.  Compiled for
+ * the base instruction set and, so that fma is one instruction, for AVX2; written without either in mind.
+ */
+#include "hpsae/base/canonical.h"
+#include "hpsae/base/memory.h"
+#include "hpsae/kernels/kernels.h"
+
+#include <omp.h>
+#include <string.h>
+
+#ifndef HPS_ISA
+#define HPS_ISA base
+#endif
+#define GLUE(a, b) a##b
+#define NAME(a, b) GLUE(a, b)
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+
+struct hps_workspace {
+    hps_workspace_size size;
+    float *row; /* [threads, ld] a gradient row a thread */
+    int64_t ld;
+};
+
+static int64_t padded(int64_t d)
+{
+    return (d + HPS_LANES - 1) / HPS_LANES * HPS_LANES;
+}
+
+static int64_t workspace_bytes(const hps_workspace_size *size)
+{
+    return size->threads * padded(size->d) * (int64_t)sizeof(float);
+}
+
+static void workspace_destroy(hps_workspace **workspace)
+{
+    if (*workspace != NULL) {
+        HPS_FREE(&(*workspace)->row);
+        HPS_FREE(workspace);
+    }
+}
+
+static hps_status workspace_create(const hps_workspace_size *size, hps_workspace **workspace)
+{
+    HPS_TRY(HPS_ALLOC(workspace, 1, "kernel workspace"));
+    (*workspace)->size = *size;
+    (*workspace)->ld = padded(size->d);
+    const hps_status status = HPS_ALLOC(&(*workspace)->row, size->threads * (*workspace)->ld, "gradient rows");
+    if (status != HPS_OK) {
+        workspace_destroy(workspace);
+    }
+    return status;
+}
+
+static void insert(hps_candidate *top, int64_t k, hps_candidate c)
+{
+    int64_t s = k - 1;
+
+    if (!hps_before(c, top[s])) {
+        return;
+    }
+    for (; s > 0 && hps_before(c, top[s - 1]); s--) {
+        top[s] = top[s - 1];
+    }
+    top[s] = c;
+}
+
+static void encode(hps_workspace *ws, const hps_encoder *enc, int64_t count, const int32_t *rows, int64_t B,
+                   int64_t ldy, const float *y, const float *y_norm, int64_t k, hps_candidate *top)
+{
+    (void)y_norm;
+    const int64_t m = rows != NULL ? count : enc->own;
+#pragma omp parallel for schedule(dynamic, 8) num_threads(ws->size.threads)
+    for (int64_t t = 0; t < B; t++) {
+        for (int64_t s = 0; s < k; s++) {
+            top[t * k + s] = HPS_NO_CANDIDATE;
+        }
+        for (int64_t q = 0; q < m; q++) {
+            const int64_t l = rows != NULL ? rows[q] : q;
+            const float p = hps_dot(enc->d, enc->W_enc + l * enc->lde, y + t * ldy) + enc->b_enc[l];
+            insert(top + t * k, k, (hps_candidate){p, enc->latent[l]});
+        }
+    }
+}
+
+static void decode(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
+                   int64_t first_slots, float sign, int64_t lds, const float *start, const double *scale, bool dz,
+                   float *R)
+{
+#pragma omp parallel for schedule(static) num_threads(ws->size.threads)
+    for (int64_t t = 0; t < B; t++) {
+        const int64_t begin = slots->first[t], all = slots->first[t + 1];
+        const int64_t end = first_slots >= 0 && begin + first_slots < all ? begin + first_slots : all;
+        float *r = R + t * ldd;
+
+        for (int64_t j = 0; j < w; j++) {
+            r[j] = sign * start[t * lds + j];
+        }
+        for (int64_t s = begin; s < end; s++) {
+            const float *w_i = W_dec + slots->slot[s].latent * ldd;
+            for (int64_t j = 0; j < w; j++) {
+                r[j] = fmaf(slots->slot[s].value, w_i[j], r[j]);
+            }
+        }
+        for (int64_t s = begin; dz && s < end; s++) {
+            slots->dz_fixed[s] = hps_dot_fixed(w, r, W_dec + slots->slot[s].latent * ldd, scale[t]);
+        }
+    }
+}
+
+static void column_sums(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *R, double *sum,
+                        double *square)
+{
+#pragma omp parallel for schedule(static) num_threads(ws->size.threads)
+    for (int64_t j = 0; j < w; j++) {
+        sum[j] = square[j] = 0;
+        for (int64_t t = 0; t < B; t++) {
+            const double r = (double)R[t * ldd + j];
+            sum[j] += r;
+            square[j] += r * r;
+        }
+    }
+}
+
+/* g = sum over families of c * (sum over the latent's slots of coefficient * row of the token). */
+static void gradient_row(const hps_update *u, int64_t latent, int64_t m, int64_t ld, const float *y, float *g)
+{
+    for (int64_t j = 0; j < m; j++) {
+        float total = 0;
+        for (int f = 0; f < u->families; f++) {
+            const hps_family *family = &u->family[f];
+            const float *rows = y != NULL ? y : family->R;
+            float part = 0;
+            for (int64_t e = family->bucket->first[latent]; e < family->bucket->first[latent + 1]; e++) {
+                const int64_t s = family->bucket->slot[e];
+                const float weight = y != NULL ? family->slots->dz[s] : family->slots->slot[s].value;
+                part = fmaf(weight, rows[family->bucket->token[e] * ld + j], part);
+            }
+            total = fmaf(family->c, part, total);
+        }
+        g[j] = total;
+    }
+}
+
+static void adam(const hps_adam *a, int64_t m, const float *g, float *value, float *moment1, float *moment2)
+{
+    for (int64_t j = 0; j < m; j++) {
+        moment1[j] = fmaf(a->beta1, moment1[j], (1 - a->beta1) * g[j]);
+        moment2[j] = fmaf(a->beta2, moment2[j], (1 - a->beta2) * (g[j] * g[j]));
+        value[j] -= a->lr * (moment1[j] * a->c1) / (sqrtf(moment2[j] * a->c2) + a->epsilon);
+    }
+}
+
+static void update_decoder(hps_workspace *ws, const hps_update *u, int64_t n, int64_t w, int64_t ldd,
+                           const float *parallel, const hps_state *W_dec, int64_t *square, int64_t *norm)
+{
+    int64_t squares = 0;
+
+#pragma omp parallel for schedule(dynamic, 64) num_threads(ws->size.threads) reduction(+ : squares)
+    for (int64_t i = 0; i < n; i++) {
+        float *g = ws->row + omp_get_thread_num() * ws->ld, *w_i = W_dec->value + i * ldd;
+
+        gradient_row(u, i, w, ldd, NULL, g);
+        for (int64_t j = 0; j < w; j++) {
+            g[j] = fmaf(-parallel[i], w_i[j], g[j]) * u->adam.factor;
+        }
+        squares += hps_dot_fixed(w, g, g, u->square_scale);
+        if (u->apply) {
+            adam(&u->adam, w, g, w_i, W_dec->moment1 + i * ldd, W_dec->moment2 + i * ldd);
+            norm[i] = hps_dot_fixed(w, w_i, w_i, u->norm_scale);
+        }
+    }
+    *square += squares;
+}
+
+/* column += sum over the block's latents of gradient of b_enc times encoder row, in fixed point. */
+static void bias_block(const hps_encoder *enc, int64_t l0, int64_t l1, const float *bias_gradient, double scale,
+                       int64_t *column)
+{
+    for (int64_t j = 0; j < enc->d; j++) {
+        float sum = 0;
+        for (int64_t l = l0; l < l1; l++) {
+            sum = fmaf(bias_gradient[enc->latent[l]], enc->W_enc[l * enc->lde + j], sum);
+        }
+        const int64_t fixed = hps_to_fixed((double)sum, scale);
+#pragma omp atomic
+        column[j] += fixed;
+    }
+}
+
+static void update_encoder(hps_workspace *ws, const hps_update *u, const hps_encoder *enc, int64_t ldy, const float *y,
+                           const float *bias_gradient, const hps_state *W_enc, const hps_state *b_enc, int64_t *square,
+                           int64_t *column, float *row_norm, float *bias)
+{
+    int64_t squares = 0;
+    float largest_square = 0, largest_bias = 0;
+
+#pragma omp parallel for schedule(dynamic, 1) num_threads(ws->size.threads) \
+    reduction(+ : squares) reduction(max : largest_square, largest_bias)
+    for (int64_t l0 = 0; l0 < enc->own; l0 += HPS_BLOCK) {
+        const int64_t l1 = l0 + HPS_BLOCK < enc->own ? l0 + HPS_BLOCK : enc->own;
+        float *g = ws->row + omp_get_thread_num() * ws->ld;
+
+        bias_block(enc, l0, l1, bias_gradient, u->bias_scale, column);
+        for (int64_t l = l0; l < l1; l++) {
+            float *e = W_enc->value + l * enc->lde, gb = bias_gradient[enc->latent[l]] * u->adam.factor;
+
+            gradient_row(u, enc->latent[l], enc->d, ldy, y, g);
+            for (int64_t j = 0; j < enc->d; j++) {
+                g[j] *= u->adam.factor;
+            }
+            squares += hps_dot_fixed(enc->d, g, g, u->square_scale) + hps_dot_fixed(1, &gb, &gb, u->square_scale);
+            if (u->apply) {
+                adam(&u->adam, enc->d, g, e, W_enc->moment1 + l * enc->lde, W_enc->moment2 + l * enc->lde);
+                adam(&u->adam, 1, &gb, b_enc->value + l, b_enc->moment1 + l, b_enc->moment2 + l);
+            }
+            largest_square = fmaxf(largest_square, hps_dot(enc->d, e, e));
+            largest_bias = fmaxf(largest_bias, fabsf(b_enc->value[l]));
+        }
+    }
+    *square += squares;
+    *row_norm = sqrtf(largest_square) * 1.00001f;
+    *bias = largest_bias;
+}
+
+static void normalise(hps_workspace *ws, int64_t n, int64_t w, int64_t ldd, const int64_t *norm, double norm_scale,
+                      float *W_dec)
+{
+#pragma omp parallel for schedule(static) num_threads(ws->size.threads)
+    for (int64_t i = 0; i < n; i++) {
+        const float factor = norm[i] > 0 ? 1 / sqrtf((float)hps_from_fixed(norm[i], norm_scale)) : 1;
+
+        for (int64_t j = 0; j < w; j++) {
+            W_dec[i * ldd + j] *= factor;
+        }
+    }
+}
+
+extern const hps_kernels NAME(hps_kernels_ref_, HPS_ISA);
+const hps_kernels NAME(hps_kernels_ref_, HPS_ISA) = {
+    .name = "ref",
+    .isa = TEXT(HPS_ISA),
+    .workspace_bytes = workspace_bytes,
+    .workspace_create = workspace_create,
+    .workspace_destroy = workspace_destroy,
+    .encode = encode,
+    .decode = decode,
+    .column_sums = column_sums,
+    .update_decoder = update_decoder,
+    .update_encoder = update_encoder,
+    .normalise = normalise,
+};
