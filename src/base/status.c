@@ -61,6 +61,17 @@ hps_status hps_agree(MPI_Comm comm, hps_status mine)
     return hps_fail((hps_status)worst.code, "rank %d: %.*s", worst.rank, HPS_MESSAGE_MAX - 32, shared);
 }
 
+hps_status hps_share_status(MPI_Comm comm, hps_status of_rank_0)
+{
+    int code = (int)of_rank_0;
+
+    HPS_MPI(MPI_Bcast(&code, 1, MPI_INT, 0, comm));
+    if (code != HPS_OK) {
+        HPS_MPI(MPI_Bcast(message, sizeof(message), MPI_CHAR, 0, comm));
+    }
+    return (hps_status)code;
+}
+
 void hps_mpi_fatal(int code, const char *call, const char *file, int line)
 {
     char text[MPI_MAX_ERROR_STRING] = "";

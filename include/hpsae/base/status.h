@@ -56,6 +56,12 @@ hps_status hps_fail(hps_status code, const char *format, ...) __attribute__((for
  */
 hps_status hps_agree(MPI_Comm comm, hps_status mine);
 
+/*
+ * Collective over comm.  Where rank 0 alone worked: its status and message become those of every rank, without a "rank 0: "
+ * in front.
+ */
+hps_status hps_share_status(MPI_Comm comm, hps_status of_rank_0);
+
 /* An MPI call that fails leaves MPI unusable: report and end the whole job. */
 #define HPS_MPI(call)                                                \
     do {                                                             \
