@@ -8,7 +8,9 @@
 #include "hpsae/base/status.h"
 #include "hpsae/base/words.h"
 
+#include <math.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -123,27 +125,65 @@ typedef struct {
         hps_format format;
         char *output; /* model file to write (.h5) */
     } import;
+
+    struct hps_config_source *source; /* which line of the file or which override said what; private */
 } hps_config;
 
 /*
  * Collective over comm.  Rank 0 reads the file; then the `count` overrides ("section.key=value") are applied in order;
- * all ranks get the same configuration, defaults filled in.  The command's name selects which keys are required.
- * Errors: HPS_EIO, HPS_ECONFIG with "file:line:column: section.key: what is wrong; what is allowed".
- * Release with hps_config_destroy.
+ * all ranks get the same configuration, defaults filled in.  The command's name selects which keys are required and
+ * which contradictions matter.  Errors: HPS_EIO, HPS_ECONFIG with "FILE:LINE:COLUMN: section.key: what is wrong; what is
+ * allowed", or "-s section.key=value: ...".  Strings in the configuration are owned by it (hps_alloc).  Release with
+ * hps_config_destroy.
  */
 hps_status hps_config_read(MPI_Comm comm, const char *command, const char *path, int count,
                            const char *const *overrides, hps_config **config);
-void hps_config_destroy(hps_config **config);
-
-/* Local.  Writes the full configuration as YAML (used.yaml), keys that are `auto` as they stand now. */
-hps_status hps_config_write(const hps_config *config, FILE *file);
-
-/* Local.  Prints the schema for people: each key with type, default, range, unit and help, as commented YAML. */
-void hps_config_help(FILE *file);
 
 /*
- * Local.  A hash of the keys on which the bits of a training run depend (not of paths of output, limits, checkpoint
- * cadence, grid, backend): what a checkpoint must share with the run that resumes from it.
+ * Local.  The same from a text (used.yaml's, as a checkpoint carries it); no key is required, no contradiction looked
+ * for.  `name` stands for the file in messages.  Errors and release as above.
+ */
+hps_status hps_config_read_text(const char *name, const char *text, hps_config **config);
+
+/* Local.  Frees *config, if not NULL, with its strings, and sets it to NULL. */
+void hps_config_destroy(hps_config **config);
+
+/*
+ * Local.  Words the failure of a command over a key's value: "FILE:LINE:COLUMN: section.key: WORDS" with the place where
+ * the key was given (or would have been), and returns HPS_ECONFIG.  Say what is wrong and what to do.
+ */
+hps_status hps_config_fail(const hps_config *config, const char *key, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/*
+ * Local.  Puts numbers in the place of `auto`, once the store is open: train.lr = 2e-4 / sqrt(latents / 16384),
+ * train.aux.k = the power of two nearest d / 2 (the lower of two), at most latents; an empty data.hook becomes `hook`.
+ * grid.threads is not touched.  Errors: HPS_ENOMEM.
+ */
+hps_status hps_config_resolve(hps_config *config, int64_t d, const char *hook);
+
+/*
+ * Local.  Writes the full configuration as YAML (used.yaml), `auto` only where it has not been resolved.  Keys without
+ * a default that were not given are left out; what is written reads back as the same configuration.
+ */
+hps_status hps_config_write(const hps_config *config, FILE *file);
+
+/* Local.  The same as a string, for the checkpoint; owned by the caller, HPS_FREE. */
+hps_status hps_config_text(const hps_config *config, char **text);
+
+/* Collective over comm.  Rank 0 writes DIRECTORY/used.yaml beside the old one and renames it.  Error: HPS_EIO. */
+hps_status hps_config_save(MPI_Comm comm, const hps_config *config, const char *directory);
+
+/*
+ * Local.  Prints the schema for people, as commented YAML: each key with default, what is allowed, unit and help; only
+ * the keys that `command` uses, or all for NULL.
+ */
+void hps_config_help(FILE *file, const char *command);
+
+/*
+ * Local.  A hash (64 bits, FNV-1a) of the keys on which the bits of a training run depend (not of paths, limits,
+ * checkpoint cadence, grid, backend): what a checkpoint must share with the run that resumes from it.  Of a resolved
+ * configuration: `auto` and the number that it stands for hash differently.
  */
 uint64_t hps_config_hash(const hps_config *config);
 

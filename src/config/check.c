@@ -1,0 +1,134 @@
+#include "source.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+static hps_status check_needed(const hps_config *config, const char *command)
+{
+    char allowed[HPS_ALLOWED_MAX];
+
+    for (int i = 0; i < hps_schema_keys; i++) {
+        const hps_key *key = &hps_schema[i];
+        if ((key->needed & config->source->command) != 0 && !config->source->place[i].given) {
+            return hps_config_fail(config, key->path, "missing, and '%s' needs it; allowed: %s", command,
+                                   hps_schema_allowed(key, allowed));
+        }
+    }
+    return HPS_OK;
+}
+
+static bool given(const hps_config *config, const char *path)
+{
+    return config->source->place[hps_schema_find(path)].given;
+}
+
+static hps_status check_holdout(const hps_config *config)
+{
+    const double holdout = config->data.holdout;
+
+    if (holdout > 1 && holdout != floor(holdout)) {
+        return hps_config_fail(config, "data.holdout",
+                               "%.15g is neither a share nor a count; allowed: a share below 1, or a whole number of rows",
+                               holdout);
+    }
+    return HPS_OK;
+}
+
+static hps_status check_train(const hps_config *config)
+{
+    if (config->model.k > config->model.latents) {
+        return hps_config_fail(config, "model.k", "%lld is more than model.latents, %lld; allowed: at most that many",
+                               (long long)config->model.k, (long long)config->model.latents);
+    }
+    if (config->train.aux.k > config->model.latents) {
+        return hps_config_fail(config, "train.aux.k", "%lld is more than model.latents, %lld; allowed: at most that many",
+                               (long long)config->train.aux.k, (long long)config->model.latents);
+    }
+    if (config->train.tokens < config->train.batch) {
+        return hps_config_fail(config, "train.tokens",
+                               "%lld is less than one batch, train.batch %lld; allowed: at least one batch",
+                               (long long)config->train.tokens, (long long)config->train.batch);
+    }
+    if (config->data.holdout == 0 && config->train.eval_steps > 0 && given(config, "train.eval_steps")) {
+        return hps_config_fail(config, "train.eval_steps",
+                               "there are no held-out rows to evaluate on, data.holdout is 0; allowed: 0");
+    }
+    if (config->train.resume[0] == '\0') {
+        return hps_config_fail(config, "train.resume", "is empty; allowed: auto | never | the path of a checkpoint");
+    }
+    return check_holdout(config);
+}
+
+static hps_status check_model_named(const hps_config *config, const char *key, const char *model)
+{
+    if (model[0] == '\0' && config->output[0] == '\0') {
+        return hps_config_fail(config, key, "missing, and there is no output either; name the model by one of them");
+    }
+    return HPS_OK;
+}
+
+static hps_status check_eval(const hps_config *config)
+{
+    if (config->eval.store.count == 0 && config->data.store.count == 0) {
+        return hps_config_fail(config, "eval.store",
+                               "missing, and there is no data.store either; name the activations by one of them");
+    }
+    if (config->data.holdout == 0 && config->eval.rows == HPS_ROWS_HOLDOUT) {
+        return hps_config_fail(config, "eval.rows",
+                               "there are no held-out rows, data.holdout is 0; allowed then: train | all");
+    }
+    HPS_TRY(check_holdout(config));
+    return check_model_named(config, "eval.model", config->eval.model);
+}
+
+static hps_status check_export(const hps_config *config)
+{
+    if (config->export.output[0] == '\0' && config->output[0] == '\0') {
+        return hps_config_fail(config, "export.output",
+                               "missing, and there is no output either; name the folder by one of them");
+    }
+    return check_model_named(config, "export.model", config->export.model);
+}
+
+static hps_status check_shuffle(const hps_config *config)
+{
+    for (int64_t i = 0; i < config->shuffle.input.count; i++) {
+        if (strcmp(config->shuffle.input.items[i], config->shuffle.output) == 0) {
+            return hps_config_fail(config, "shuffle.output", "is also an input; allowed: another path");
+        }
+    }
+    return HPS_OK;
+}
+
+static hps_status check_synth(const hps_config *config)
+{
+    if (config->synth.active > (double)config->synth.latents) {
+        return hps_config_fail(config, "synth.active", "%.15g is more than synth.latents, %lld; allowed: at most that",
+                               config->synth.active, (long long)config->synth.latents);
+    }
+    if (config->synth.correlated + config->synth.hierarchy > 1) {
+        return hps_config_fail(config, "synth.hierarchy",
+                               "%.15g and synth.correlated %.15g are more than all features; allowed: together at most 1",
+                               config->synth.hierarchy, config->synth.correlated);
+    }
+    return HPS_OK;
+}
+
+hps_status hps_config_check(const hps_config *config, const char *command)
+{
+    HPS_TRY(check_needed(config, command));
+    switch (config->source->command) {
+    case HPS_FOR_TRAIN:
+        return check_train(config);
+    case HPS_FOR_EVAL:
+        return check_eval(config);
+    case HPS_FOR_EXPORT:
+        return check_export(config);
+    case HPS_FOR_SHUFFLE:
+        return check_shuffle(config);
+    case HPS_FOR_SYNTH:
+        return check_synth(config);
+    default:
+        return HPS_OK;
+    }
+}
