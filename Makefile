@@ -58,15 +58,15 @@ $(BUILD)/setup.%: scripts/setup.sh $(BUILD)/deps.mk
 	@scripts/setup.sh --install $* && touch $@
 
 # ---- what there is ------------------------------------------------------------------------------------------------
-# The reference kernels are compiled once for each instruction set that a CPU may have; the program chooses at start.
+# The kernels are compiled once for each instruction set that a CPU may have; the program chooses at start.
 isas.x86_64 := avx2 avx512
 isas    := base $(isas.$(ARCH))
 ISA.avx2   := -mavx2 -mfma -mf16c
 ISA.avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512
 
-ref     := $(wildcard src/kernels/ref/*.c)
-sources := $(filter-out src/cmd/main.c,$(wildcard src/*/*.c src/kernels/blas/*.c))
-objects := $(sources:%.c=$B/%.o) $(foreach i,$(isas),$(ref:%.c=$B/$i/%.o))
+per_isa := $(wildcard src/kernels/ref/*.c src/kernels/fast/*.c)
+sources := $(filter-out src/cmd/main.c,$(wildcard src/*/*.c))
+objects := $(sources:%.c=$B/%.o) $(foreach i,$(isas),$(per_isa:%.c=$B/$i/%.o))
 library := $B/libhpsae.a
 program := $(if $(wildcard src/cmd/main.c),$B/hpsae)
 shown   := $(if $(filter build/release,$B),$(program:$B/%=bin/%))
@@ -134,16 +134,17 @@ check: all tests $(BUILD)/setup.test
 
 # Open MPI keeps memory that its unloaded modules allocated: full stack traces are needed to tell it from our leaks.
 check-asan:
-	@ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TEST_SLOWER=5 \
+	@ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_leaks=1:allocator_may_return_null=1 TEST_SLOWER=5 \
+	 UBSAN_OPTIONS=print_stacktrace=1 \
 	 LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0 $(MAKE) --no-print-directory MODE=asan check
 
 # Valgrind 3.19 knows no AVX-512: OpenBLAS is told to stay below it, our kernels see a CPU without it.
 check-valgrind: $(BUILD)/setup.valgrind
 	@$(MAKE) --no-print-directory MODE=debug valgrind-runs
 
+valgrind = valgrind --quiet --error-exitcode=9 --leak-check=full --num-callers=40 --suppressions=$(CURDIR)/tests/valgrind.supp
 valgrind-runs: all tests $(BUILD)/setup.test
-	@OPENBLAS_CORETYPE=Haswell TEST_QUICK=1 TEST_SLOWER=20 TEST_WRAPPER='valgrind --quiet --error-exitcode=9 \
-	 --leak-check=full --num-callers=40 --suppressions=$(CURDIR)/tests/valgrind.supp' $(prove) $(runs)
+	@OPENBLAS_CORETYPE=Haswell TEST_QUICK=1 TEST_SLOWER=20 TEST_WRAPPER='$(valgrind)' $(prove) $(filter %@1 %@2 %@3,$(runs))
 
 demo: all $(BUILD)/setup.test
 	@HPSAE='$(abspath $B/hpsae)' scripts/demo.sh

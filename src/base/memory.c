@@ -1,6 +1,7 @@
 #include "hpsae/base/memory.h"
 
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@ hps_status hps_alloc(void *array, int64_t count, size_t size, const char *what)
 
     *out = NULL;
     if (count < 0 || __builtin_mul_overflow((size_t)count, size, &bytes) ||
-        __builtin_add_overflow(bytes, (size_t)(2 * ALIGNMENT - 1), &total)) {
+        __builtin_add_overflow(bytes, (size_t)(2 * ALIGNMENT - 1), &total) || total > PTRDIFF_MAX) {
         return hps_fail(HPS_ENOMEM, "%s: %lld elements do not fit the address space", what, (long long)count);
     }
     total = total / ALIGNMENT * ALIGNMENT;
