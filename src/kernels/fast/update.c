@@ -146,7 +146,8 @@ void FAST(update_encoder)(hps_workspace *ws, const hps_update *u, const hps_enco
         for (int64_t l = l0; l < l1; l++) {
             const float *e = W_enc->value + l * enc->lde;
             squares += encoder_row(me, u, enc, l, ldy, y, bias_gradient[enc->latent[l]], W_enc, b_enc);
-            largest_square = fmaxf(largest_square, fast_dot(enc->d, e, e));
+            const float row_square = fast_dot(enc->d, e, e);
+            largest_square = fmaxf(largest_square, isfinite(row_square) ? row_square : INFINITY);
             largest_bias = fmaxf(largest_bias, fabsf(b_enc->value[l]));
         }
     }

@@ -215,7 +215,8 @@ static void update_encoder(hps_workspace *ws, const hps_update *u, const hps_enc
                 adam(&u->adam, enc->d, g, e, W_enc->moment1 + l * enc->lde, W_enc->moment2 + l * enc->lde);
                 adam(&u->adam, 1, &gb, b_enc->value + l, b_enc->moment1 + l, b_enc->moment2 + l);
             }
-            largest_square = fmaxf(largest_square, hps_dot(enc->d, e, e));
+            const float row_square = hps_dot(enc->d, e, e);
+            largest_square = fmaxf(largest_square, isfinite(row_square) ? row_square : INFINITY);
             largest_bias = fmaxf(largest_bias, fabsf(b_enc->value[l]));
         }
     }

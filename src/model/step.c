@@ -1,0 +1,463 @@
+#include "hpsae/model/step.h"
+
+#include "hpsae/base/canonical.h"
+#include "hpsae/base/memory.h"
+#include "hpsae/base/rng.h"
+#include "hpsae/comm/sums.h"
+#include "hpsae/model/slots.h"
+
+#include <omp.h>
+#include <string.h>
+
+/* AuxK's own slots and residual ehat - e. */
+typedef struct {
+    int64_t k, dead;
+    hps_merge merge;
+    int32_t *rows;   /* [own] dead latents of this rank, local numbers */
+    int64_t count;
+    hps_slots slots;
+    hps_bucket bucket;
+    float *R;        /* [B, ldd] */
+    float *z_sum;    /* [B] */
+    double *bound, *scale; /* [B] */
+} aux_family;
+
+struct hps_trainer {
+    const hps_grid *grid;
+    const hps_kernels *kernels;
+    hps_model *model;
+    hps_step_options options;
+    hps_forward *forward;
+    hps_bucket bucket;
+    aux_family aux;
+    double *bound;              /* [B] on |R| */
+    double *sum, *square;       /* [ldd] column sums of R and R^2 */
+    double *aux_sum, *aux_square, *variance; /* [ldd] */
+    float *parallel, *bias_gradient; /* [n] */
+    int64_t *fixed;             /* [n + d + 1] row norms, gradient of b, squared gradient norm, in one message */
+    float *b_gradient;          /* [d] */
+    double sse, aux_sse, error_variance; /* of the batch, over all columns */
+    float row_norm;             /* largest encoder row of all ranks */
+};
+
+double hps_learning_rate(const hps_step_options *o, int64_t t)
+{
+    double lr = o->lr;
+    const double left = (double)(o->steps - t), tail = o->decay * (double)o->steps;
+
+    if (t < o->warmup_steps) {
+        lr *= (double)(t + 1) / (double)o->warmup_steps;
+    }
+    if (left < tail) {
+        lr *= left / tail;
+    }
+    return lr;
+}
+
+static hps_status slots_create(int64_t B, int64_t k, hps_slots *slots)
+{
+    HPS_TRY(HPS_ALLOC(&slots->first, B + 1, "AuxK slots"));
+    HPS_TRY(HPS_ALLOC(&slots->slot, B * k, "AuxK slots"));
+    HPS_TRY(HPS_ALLOC(&slots->dz_fixed, B * k, "AuxK slots"));
+    return HPS_ALLOC(&slots->dz, B * k, "AuxK slots");
+}
+
+static hps_status aux_create(const hps_model *m, int64_t B, aux_family *aux)
+{
+    HPS_TRY(HPS_ALLOC(&aux->rows, m->shard.own, "dead latents"));
+    HPS_TRY(slots_create(B, aux->k, &aux->slots));
+    HPS_TRY(hps_bucket_create(m->shard.n, B * aux->k, &aux->bucket));
+    HPS_TRY(HPS_ALLOC(&aux->R, B * m->ldd, "AuxK residuals"));
+    HPS_TRY(HPS_ALLOC(&aux->z_sum, B, "AuxK sums"));
+    HPS_TRY(HPS_ALLOC(&aux->bound, B, "AuxK sums"));
+    return HPS_ALLOC(&aux->scale, B, "AuxK sums");
+}
+
+static void aux_destroy(aux_family *aux)
+{
+    hps_merge_destroy(&aux->merge);
+    HPS_FREE(&aux->rows);
+    HPS_FREE(&aux->slots.first);
+    HPS_FREE(&aux->slots.slot);
+    HPS_FREE(&aux->slots.dz_fixed);
+    HPS_FREE(&aux->slots.dz);
+    hps_bucket_destroy(&aux->bucket);
+    HPS_FREE(&aux->R);
+    HPS_FREE(&aux->z_sum);
+    HPS_FREE(&aux->bound);
+    HPS_FREE(&aux->scale);
+}
+
+static hps_status allocate(hps_trainer *t)
+{
+    const hps_model *m = t->model;
+    const int64_t n = m->shard.n, d = m->shard.d, B = t->options.B;
+
+    HPS_TRY(hps_bucket_create(n, B * m->k, &t->bucket));
+    HPS_TRY(HPS_ALLOC(&t->bound, B, "residual bounds"));
+    HPS_TRY(HPS_ALLOC(&t->sum, m->ldd, "column sums"));
+    HPS_TRY(HPS_ALLOC(&t->square, m->ldd, "column sums"));
+    HPS_TRY(HPS_ALLOC(&t->aux_sum, m->ldd, "column sums"));
+    HPS_TRY(HPS_ALLOC(&t->aux_square, m->ldd, "column sums"));
+    HPS_TRY(HPS_ALLOC(&t->variance, m->ldd, "column sums"));
+    HPS_TRY(HPS_ALLOC(&t->parallel, n, "latent sums"));
+    HPS_TRY(HPS_ALLOC(&t->bias_gradient, n, "latent sums"));
+    HPS_TRY(HPS_ALLOC(&t->fixed, n + d + 1, "row norms"));
+    HPS_TRY(HPS_ALLOC(&t->b_gradient, d, "gradient of b"));
+    return t->aux.k > 0 ? aux_create(m, B, &t->aux) : HPS_OK;
+}
+
+hps_status hps_trainer_create(const hps_grid *grid, const hps_kernels *kernels, hps_model *model,
+                              const hps_step_options *options, hps_trainer **trainer)
+{
+    const int64_t k_max = options->aux_k > model->k ? options->aux_k : model->k;
+    hps_status status = hps_agree(grid->model, HPS_ALLOC(trainer, 1, "trainer"));
+
+    if (status != HPS_OK) {
+        HPS_FREE(trainer);
+        return status;
+    }
+    hps_trainer *t = *trainer;
+    t->grid = grid;
+    t->kernels = kernels;
+    t->model = model;
+    t->options = *options;
+    t->aux.k = options->aux_k;
+    status = hps_forward_create(grid, kernels, model, options->B, k_max, options->threads, &t->forward);
+    if (status == HPS_OK) {
+        status = hps_agree(grid->model, allocate(t));
+    }
+    if (status != HPS_OK) {
+        hps_trainer_destroy(trainer);
+        return status;
+    }
+    if (t->aux.k > 0) {
+        hps_merge_create(t->aux.k, &t->aux.merge);
+    }
+    return HPS_OK;
+}
+
+void hps_trainer_destroy(hps_trainer **trainer)
+{
+    hps_trainer *t = *trainer;
+
+    if (t == NULL) {
+        return;
+    }
+    hps_forward_destroy(&t->forward);
+    hps_bucket_destroy(&t->bucket);
+    aux_destroy(&t->aux);
+    HPS_FREE(&t->bound);
+    HPS_FREE(&t->sum);
+    HPS_FREE(&t->square);
+    HPS_FREE(&t->aux_sum);
+    HPS_FREE(&t->aux_square);
+    HPS_FREE(&t->variance);
+    HPS_FREE(&t->parallel);
+    HPS_FREE(&t->bias_gradient);
+    HPS_FREE(&t->fixed);
+    HPS_FREE(&t->b_gradient);
+    HPS_FREE(trainer);
+}
+
+hps_forward *hps_trainer_forward(hps_trainer *trainer)
+{
+    return trainer->forward;
+}
+
+/* Dead latents, job-wide (every rank has all counters), and those of them that this rank owns. */
+static void find_dead(hps_trainer *t)
+{
+    const hps_model *m = t->model;
+    aux_family *aux = &t->aux;
+
+    aux->dead = aux->count = 0;
+    for (int64_t i = 0; i < m->shard.n; i++) {
+        aux->dead += m->tokens - m->fired[i] >= t->options.dead_tokens;
+    }
+    for (int64_t l = 0; aux->k > 0 && l < m->shard.own; l++) {
+        if (m->tokens - m->fired[t->forward->latent[l]] >= t->options.dead_tokens) {
+            aux->rows[aux->count++] = (int32_t)l;
+        }
+    }
+}
+
+/* The k_aux largest pre-activations among the dead latents reconstruct e = -R: R_aux = ehat - e. */
+static void aux_forward(hps_trainer *t)
+{
+    const hps_model *m = t->model;
+    const hps_forward *f = t->forward;
+    aux_family *aux = &t->aux;
+    const int64_t B = t->options.B;
+
+    t->kernels->encode(f->ws, &f->encoder, aux->count, aux->rows, B, m->lde, f->y, f->y_norm, aux->k, aux->slots.slot);
+    hps_merge_all(t->grid->model, &aux->merge, B, aux->slots.slot);
+    hps_slots_compact(B, aux->k, &aux->slots, aux->z_sum);
+    for (int64_t q = 0; q < B; q++) {
+        aux->bound[q] = t->bound[q] + hps_residual_bound(0, aux->z_sum[q]);
+        aux->scale[q] = hps_fixed_scale(aux->bound[q]);
+    }
+    t->kernels->decode(f->ws, B, m->shard.w, m->ldd, m->role[HPS_VALUE].W_dec, &aux->slots, -1, 1, m->ldd, f->R,
+                       aux->scale, true, aux->R);
+    t->kernels->column_sums(f->ws, B, m->shard.w, m->ldd, aux->R, t->aux_sum, t->aux_square);
+}
+
+/* Sums over all columns: squared error, its variance about the batch mean, AuxK's squared error; and the flags. */
+static hps_status batch_sums(hps_trainer *t, bool has_aux, double *flag)
+{
+    const hps_model *m = t->model;
+    const int64_t w = m->shard.w, d = m->shard.d;
+    double sums[3], flags[2] = {*flag, (double)t->forward->encoder.row_norm};
+
+    for (int64_t j = 0; j < w; j++) {
+        t->variance[j] = t->square[j] - t->sum[j] * t->sum[j] / (double)t->options.B;
+    }
+    const hps_partials parts[3] = {
+        {t->square, w, d}, {t->variance, has_aux ? w : 0, d}, {t->aux_square, has_aux ? w : 0, d}};
+    hps_sum_partials(t->grid->model, 3, parts, sums, 2, flags);
+    t->sse = sums[0];
+    t->error_variance = sums[1];
+    t->aux_sse = sums[2];
+    *flag = flags[0];
+    t->row_norm = (float)flags[1];
+    if (!isfinite(t->sse) || !isfinite(t->aux_sse) || !isfinite(t->row_norm)) {
+        return hps_fail(HPS_ENUMERIC, "step %lld: the loss is not finite; lower train.lr or set train.clip (the last "
+                        "checkpoint is as it was)", (long long)m->step + 1);
+    }
+    return HPS_OK;
+}
+
+static hps_adam adam_now(const hps_step_options *o, int64_t step)
+{
+    const uint64_t t = (uint64_t)step + 1;
+
+    return (hps_adam){.lr = (float)hps_learning_rate(o, step),
+                      .beta1 = (float)o->beta1,
+                      .beta2 = (float)o->beta2,
+                      .epsilon = (float)o->epsilon,
+                      .c1 = (float)(1 / (1 - hps_power(o->beta1, t))),
+                      .c2 = (float)(1 / (1 - hps_power(o->beta2, t))),
+                      .factor = 1};
+}
+
+/*
+ * Adam moves a number by at most lr * ratio: |m| / sqrt(v) is largest for a gradient that appears once and is then
+ * discounted by beta1 / sqrt(beta2) a step.
+ */
+static double row_norm_bound(const hps_step_options *o, const hps_adam *a, int64_t d)
+{
+    const double ratio = 1 / (sqrt(1 - o->beta2) * (1 - o->beta1 / sqrt(o->beta2)));
+
+    return 1.1 * (1.1 + (double)a->lr * ratio * sqrt((double)d)) * (1.1 + (double)a->lr * ratio * sqrt((double)d));
+}
+
+/* The families, their weights and the fixed points of the sums that the update takes. */
+static hps_update plan_update(hps_trainer *t, bool has_aux)
+{
+    const hps_forward *f = t->forward;
+    const hps_step_options *o = &t->options;
+    hps_update u = {.families = has_aux ? 2 : 1, .adam = adam_now(o, t->model->step), .apply = true};
+    double total = 0, bias = 0;
+
+    u.family[0] = (hps_family){&f->slots, &t->bucket, f->R, (float)(2 / ((double)o->B * o->V))};
+    u.family[1] = (hps_family){&t->aux.slots, &t->aux.bucket, t->aux.R,
+                               t->error_variance > 0 ? (float)(o->aux_coefficient * 2 / t->error_variance) : 0};
+    for (int i = 0; i < u.families; i++) {
+        const hps_slot_bounds b = hps_slots_bound(o->B, u.family[i].slots, f->y_norm, i == 0 ? f->z_sum : t->aux.z_sum,
+                                                  i == 0 ? t->bound : t->aux.bound);
+        const double c = (double)u.family[i].c;
+        total += c * (b.R_z + b.y_dz + b.dz);
+        bias += c * b.dz * (double)t->row_norm;
+    }
+    bias += (double)u.family[0].c * sqrt((double)o->B * t->sse);
+    u.square_scale = hps_fixed_scale(1.1 * total * total);
+    u.bias_scale = hps_fixed_scale(1.1 * bias);
+    u.norm_scale = hps_fixed_scale(row_norm_bound(o, &u.adam, t->model->shard.d));
+    return u;
+}
+
+/* One pass of gradients over the rank's decoder columns and encoder rows; with u->apply they are used at once. */
+static void gradient_pass(hps_trainer *t, const hps_update *u)
+{
+    hps_model *m = t->model;
+    hps_forward *f = t->forward;
+    int64_t *norm = t->fixed, *column = t->fixed + m->shard.n, *square = column + m->shard.d;
+    hps_tensors *v = &m->role[HPS_VALUE], *m1 = &m->role[HPS_MOMENT1], *m2 = &m->role[HPS_MOMENT2];
+    const hps_state W_dec = {v->W_dec, m1->W_dec, m2->W_dec}, W_enc = {v->W_enc, m1->W_enc, m2->W_enc};
+    const hps_state b_enc = {v->b_enc, m1->b_enc, m2->b_enc};
+    float row_norm, bias;
+
+    memset(t->fixed, 0, (size_t)(m->shard.n + m->shard.d + 1) * sizeof(*t->fixed));
+    t->kernels->update_decoder(f->ws, u, m->shard.n, m->shard.w, m->ldd, t->parallel, &W_dec, square, norm);
+    t->kernels->update_encoder(f->ws, u, &f->encoder, m->lde, f->y, t->bias_gradient, &W_enc, &b_enc, square, column,
+                               &row_norm, &bias);
+    /* dL/db = c * (column sums of R) - sum_i bias_gradient_i e_i, each rank bringing its columns and its latents. */
+    for (int64_t j = 0; j < m->shard.d; j++) {
+        column[j] = -column[j];
+    }
+    for (int64_t j = 0; j < m->shard.w; j++) {
+        column[m->shard.c0 + j] += hps_to_fixed((double)u->family[0].c * t->sum[j], u->bias_scale);
+    }
+    if (u->apply) {
+        f->encoder.row_norm = row_norm;
+        f->encoder.bias = bias;
+    }
+}
+
+/* After the ranks' sums: the gradient of b, and the norm of the whole gradient. */
+static double finish_gradient(hps_trainer *t, const hps_update *u)
+{
+    const hps_model *m = t->model;
+    const int64_t *column = t->fixed + m->shard.n;
+    double square = hps_from_fixed(column[m->shard.d], u->square_scale);
+
+    for (int64_t j = 0; j < m->shard.d; j++) {
+        t->b_gradient[j] = (float)hps_from_fixed(column[j], u->bias_scale);
+        square += (double)t->b_gradient[j] * (double)t->b_gradient[j] * (double)u->adam.factor * (double)u->adam.factor;
+    }
+    return sqrt(square);
+}
+
+static void update_bias(hps_trainer *t, const hps_adam *a)
+{
+    hps_model *m = t->model;
+
+    for (int64_t j = 0; j < m->shard.d; j++) {
+        const float g = t->b_gradient[j] * a->factor;
+        float *m1 = m->role[HPS_MOMENT1].b + j, *m2 = m->role[HPS_MOMENT2].b + j;
+        *m1 = fmaf(a->beta1, *m1, (1 - a->beta1) * g);
+        *m2 = fmaf(a->beta2, *m2, (1 - a->beta2) * (g * g));
+        m->role[HPS_VALUE].b[j] -= a->lr * (*m1 * a->c1) / (sqrtf(*m2 * a->c2) + a->epsilon);
+    }
+}
+
+static hps_status unit_rows(hps_trainer *t, const hps_update *u)
+{
+    hps_model *m = t->model;
+
+    for (int64_t i = 0; i < m->shard.n; i++) {
+        if (t->fixed[i] <= 0) {
+            return hps_fail(HPS_ENUMERIC, "step %lld: decoder row %lld is zero or not finite after the update; lower "
+                            "train.lr or set train.clip (the last checkpoint is as it was)", (long long)m->step + 1,
+                            (long long)i);
+        }
+    }
+    t->kernels->normalise(t->forward->ws, m->shard.n, m->shard.w, m->ldd, t->fixed, u->norm_scale,
+                          m->role[HPS_VALUE].W_dec);
+    return HPS_OK;
+}
+
+/* The average with bias correction: its weight of the newest values is (1 - ema) / (1 - ema^t). */
+static void average(hps_trainer *t)
+{
+    hps_model *m = t->model;
+    const double ema = t->options.ema;
+    const float weight = (float)((1 - ema) / (1 - hps_power(ema, (uint64_t)m->step)));
+
+    for (int tensor = 0; tensor < HPS_TENSORS; tensor++) {
+        const hps_tensor_layout layout = hps_model_layout(m, (hps_tensor)tensor);
+        float *mean = hps_model_tensor(m, HPS_AVERAGE, (hps_tensor)tensor);
+        const float *value = hps_model_tensor(m, HPS_VALUE, (hps_tensor)tensor);
+#pragma omp parallel for schedule(static) num_threads(t->options.threads)
+        for (int64_t i = 0; i < layout.local_rows * layout.ld; i++) {
+            mean[i] = fmaf(weight, value[i] - mean[i], mean[i]);
+        }
+    }
+}
+
+static void count_fired(hps_trainer *t)
+{
+    hps_model *m = t->model;
+
+    m->step++;
+    m->tokens += t->options.B;
+    for (int64_t i = 0; i < m->shard.n; i++) {
+        if (t->bucket.first[i] < t->bucket.first[i + 1]) {
+            m->fired[i] = m->tokens;
+        }
+    }
+}
+
+/* Gradients, clip, Adam, unit rows. */
+static hps_status update(hps_trainer *t, bool has_aux, hps_step_report *report)
+{
+    const hps_model *m = t->model;
+    const MPI_Comm comm = t->grid->model;
+    const int64_t all = m->shard.n + m->shard.d + 1;
+    double begin = omp_get_wtime();
+    hps_update u = plan_update(t, has_aux);
+
+    hps_bucket_fill(t->options.B, m->shard.n, &t->forward->slots, &t->bucket);
+    if (has_aux) {
+        hps_bucket_fill(t->options.B, m->shard.n, &t->aux.slots, &t->aux.bucket);
+    }
+    hps_latent_sums(m->shard.n, u.families, u.family, t->options.threads, t->parallel, t->bias_gradient);
+    if (t->options.clip > 0) {
+        u.apply = false;
+        gradient_pass(t, &u);
+        hps_sum_fixed(comm, t->fixed + m->shard.n, m->shard.d + 1);
+        report->grad_norm = finish_gradient(t, &u);
+        u.apply = true;
+        u.adam.factor = report->grad_norm > t->options.clip ? (float)(t->options.clip / report->grad_norm) : 1;
+    }
+    gradient_pass(t, &u);
+    report->seconds[HPS_PHASE_UPDATE] = omp_get_wtime() - begin;
+    begin = omp_get_wtime();
+    hps_sum_fixed(comm, t->fixed, all);
+    report->seconds[HPS_PHASE_COMM] += omp_get_wtime() - begin;
+    begin = omp_get_wtime();
+    const double norm = finish_gradient(t, &u);
+    if (t->options.clip <= 0) {
+        report->grad_norm = norm;
+    }
+    report->lr = (double)u.adam.lr;
+    update_bias(t, &u.adam);
+    HPS_TRY(unit_rows(t, &u));
+    count_fired(t);
+    if (t->options.ema > 0) {
+        average(t);
+    }
+    report->seconds[HPS_PHASE_UPDATE] += omp_get_wtime() - begin;
+    return HPS_OK;
+}
+
+hps_status hps_trainer_step(hps_trainer *t, double *flag, hps_step_report *report)
+{
+    hps_forward *f = t->forward;
+    const hps_model *m = t->model;
+    const int64_t B = t->options.B;
+    const double io = report->seconds[HPS_PHASE_IO];
+
+    *report = (hps_step_report){.seconds[HPS_PHASE_IO] = io};
+    hps_forward_select(f, B);
+    for (int64_t q = 0; q < B; q++) {
+        t->bound[q] = hps_residual_bound(f->y_norm[q], f->z_sum[q]);
+    }
+    hps_forward_decode(f, B, true);
+    double begin = omp_get_wtime();
+    t->kernels->column_sums(f->ws, B, m->shard.w, m->ldd, f->R, t->sum, t->square);
+    report->seconds[HPS_PHASE_DECODE] = f->seconds_decode + omp_get_wtime() - begin;
+
+    begin = omp_get_wtime();
+    find_dead(t);
+    const bool has_aux = t->aux.k > 0 && t->aux.dead > 0;
+    if (has_aux) {
+        aux_forward(t);
+    }
+    report->seconds[HPS_PHASE_AUX] = omp_get_wtime() - begin;
+
+    begin = omp_get_wtime();
+    HPS_TRY(batch_sums(t, has_aux, flag));
+    hps_slots_sum_dz(t->grid->model, B, f->scale, &f->slots);
+    if (has_aux) {
+        hps_slots_sum_dz(t->grid->model, B, t->aux.scale, &t->aux.slots);
+    }
+    report->seconds[HPS_PHASE_COMM] = omp_get_wtime() - begin;
+    report->seconds[HPS_PHASE_ENCODE] = f->seconds_encode;
+    report->seconds[HPS_PHASE_SELECT] = f->seconds_merge;
+    report->fvu = t->sse / ((double)B * t->options.V);
+    report->aux_fvu = has_aux && t->error_variance > 0 ? t->aux_sse / t->error_variance : 0;
+    report->l0 = (double)f->slots.first[B] / (double)B;
+    report->dead = t->aux.dead;
+    return update(t, has_aux, report);
+}
