@@ -1,0 +1,162 @@
+#include "hpsae/store/store.h"
+
+#include "hpsae/base/memory.h"
+#include "hpsae/store/hdf5.h"
+#include "sources.h"
+
+#include <math.h>
+#include <string.h>
+
+struct hps_store {
+    hps_sources sources;
+    hps_store_info info;
+    char *model_name; /* owned */
+    double *mean;     /* [d]; owned */
+};
+
+static const char *const suffixes[] = {".h5", ".hdf5", NULL};
+
+static hps_status check_complete(const hps_source *source)
+{
+    int64_t complete = 1, tokens = source->array.rows;
+
+    hps_h5_get_int(source->file, "complete", &complete);
+    if (complete == 0) {
+        return hps_fail(HPS_EFORMAT, "%s: torn: the program that wrote it was ended before it had finished; write it again",
+                        source->path);
+    }
+    hps_h5_get_int(source->array.dataset, "n_tokens", &tokens);
+    if (tokens != source->array.rows) {
+        return hps_fail(HPS_EFORMAT, "%s: n_tokens says %lld, %s has %lld rows", source->path, (long long)tokens,
+                        source->dataset, (long long)source->array.rows);
+    }
+    return HPS_OK;
+}
+
+/* Adds one file's statistics, weighted by its rows.  By Jensen's inequality |mean|^2 <= mean of |x|^2. */
+static hps_status add_statistics(hps_store *store, const hps_source *source, double *mean)
+{
+    const double weight = (double)source->array.rows / (double)store->info.rows;
+    double square = 0, mean_square = -1;
+
+    if (!hps_h5_get_reals(source->array.dataset, "mean", source->d, mean) ||
+        !hps_h5_get_reals(source->array.dataset, "mean_sq_norm", 1, &mean_square)) {
+        return hps_fail(HPS_EFORMAT, "%s: %s must have both attributes mean (%lld numbers) and mean_sq_norm (1); write "
+                        "it again with hpsae shuffle", source->path, source->dataset, (long long)source->d);
+    }
+    for (int64_t c = 0; c < source->d; c++) {
+        square += mean[c] * mean[c];
+        store->mean[c] += weight * mean[c];
+    }
+    if (!(mean_square >= square * (1 - 1e-6)) || !isfinite(mean_square)) {
+        return hps_fail(HPS_EFORMAT, "%s: statistics of %s cannot be: |mean|^2 is %g, mean_sq_norm %g; write it again "
+                        "with hpsae shuffle", source->path, source->dataset, square, mean_square);
+    }
+    store->info.mean_sq_norm += weight * mean_square;
+    return HPS_OK;
+}
+
+static hps_status read_statistics(hps_store *store)
+{
+    const hps_sources *all = &store->sources;
+    hps_status status = HPS_OK;
+    int64_t with = 0;
+    double *mean;
+
+    for (int64_t i = 0; i < all->count; i++) {
+        const hid_t dataset = all->items[i].array.dataset;
+        with += hps_h5_has(dataset, "mean") || hps_h5_has(dataset, "mean_sq_norm") ? 1 : 0;
+    }
+    if (with < all->count) {
+        return HPS_OK;
+    }
+    HPS_TRY(HPS_ALLOC(&mean, all->d, "the store's mean"));
+    for (int64_t i = 0; i < all->count && status == HPS_OK; i++) {
+        status = add_statistics(store, &all->items[i], mean);
+    }
+    HPS_FREE(&mean);
+    store->info.has_statistics = true;
+    return status;
+}
+
+static hps_status describe(hps_store *store)
+{
+    const hps_sources *all = &store->sources;
+    const hps_source *head = &all->items[0];
+    bool shuffled = true;
+
+    if (!all->same_dtype) {
+        return hps_fail(HPS_EFORMAT, "%s: files of one store must have one dtype; rewrite them with hpsae shuffle",
+                        head->path);
+    }
+    for (int64_t i = 0; i < all->count; i++) {
+        int64_t flag = 0;
+        HPS_TRY(check_complete(&all->items[i]));
+        shuffled = hps_h5_get_int(all->items[i].file, "shuffled", &flag) && flag != 0 && shuffled;
+    }
+    HPS_TRY(HPS_ALLOC(&store->mean, all->d, "the store's mean"));
+    if (!hps_h5_get_text(head->file, "model_name", &store->model_name)) {
+        HPS_TRY(hps_text_copy("", &store->model_name));
+    }
+    store->info = (hps_store_info){.rows = all->rows,
+                                   .d = all->d,
+                                   .dtype = head->dtype,
+                                   .hook = head->hook,
+                                   .model_name = store->model_name,
+                                   .shuffled = shuffled,
+                                   .mean = store->mean};
+    return read_statistics(store);
+}
+
+hps_status hps_store_open(MPI_Comm comm, int64_t count, char *const *paths, const char *hook, hps_store **store)
+{
+    const hps_choice choice = {.name = hook, .key = "data.hook"};
+
+    *store = NULL;
+    hps_h5_start();
+    HPS_TRY(hps_agree(comm, HPS_ALLOC(store, 1, "the store")));
+    hps_status status = hps_sources_open(comm, count, paths, suffixes, choice, &(*store)->sources);
+    if (status == HPS_OK) {
+        status = hps_agree(comm, describe(*store));
+    }
+    if (status != HPS_OK) {
+        hps_store_close(store);
+    }
+    return status;
+}
+
+void hps_store_close(hps_store **store)
+{
+    if (*store != NULL) {
+        hps_sources_close(&(*store)->sources);
+        HPS_FREE(&(*store)->model_name);
+        HPS_FREE(&(*store)->mean);
+        HPS_FREE(store);
+    }
+}
+
+const hps_store_info *hps_store_about(const hps_store *store)
+{
+    return &store->info;
+}
+
+hps_status hps_store_read(hps_store *store, int64_t row, int64_t count, void *words)
+{
+    const hps_sources *all = &store->sources;
+    char *to = words;
+
+    if (row < 0 || count < 0 || row > all->rows - count) {
+        return hps_fail(HPS_EARG, "rows %lld to %lld asked for; the store has %lld", (long long)row,
+                        (long long)(row + count), (long long)all->rows);
+    }
+    while (count > 0) {
+        const int64_t file = hps_sources_find(all, row), rest = all->first[file + 1] - row;
+        const int64_t now = count < rest ? count : rest;
+        const hps_array *array = &all->items[file].array;
+        HPS_TRY(hps_array_read(array, row - all->first[file], now, to));
+        row += now;
+        count -= now;
+        to += now * array->row_bytes;
+    }
+    return HPS_OK;
+}
