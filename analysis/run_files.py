@@ -1,6 +1,7 @@
 """What a run directory of `hpsae train` and `hpsae eval` holds, read for the scripts beside this one."""
 import json
 import os
+import re
 import sys
 
 
@@ -36,6 +37,33 @@ def read_metrics(run):
     if not records:
         raise Unusable(f"{path}: empty; the run has not logged a step yet")
     return [records[step] for step in sorted(records)]
+
+
+def read_used(run):
+    """used.yaml as {"section.key": text or [texts]}: the lines `key: value` that the program writes, sections indented."""
+    path, used, sections = os.path.join(run, "used.yaml"), {}, []
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except OSError as problem:
+        raise Unusable(f"{path}: {problem.strerror}; is this the directory of a run?") from problem
+    for line in lines:
+        match = re.fullmatch(r"( *)([a-z0-9_]+):(?: (.*))?", line)
+        if match:
+            depth = len(match[1]) // 4
+            sections = sections[:depth] + [match[2]]
+            if match[3] is not None:
+                used[".".join(sections)] = yaml_value(match[3].strip())
+    return used
+
+
+def yaml_value(text):
+    """A plain or quoted scalar, or a list of them in brackets."""
+    words = [re.sub(r"\\(.)", r"\1", w[1:-1]) if w.startswith('"') else w.strip()
+             for w in re.findall(r'"(?:\\.|[^"\\])*"|[^,\[\]"]+', text) if w.strip()]
+    if text.startswith("["):
+        return words
+    return words[0] if words else ""
 
 
 def series(records, key, against="tokens"):
