@@ -1,0 +1,67 @@
+#include "command.h"
+
+#include "hpsae/base/build.h"
+#include "hpsae/kernels/kernels.h"
+
+#include <jansson.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* What is told of the program: pairs in order. */
+static json_t *about_program(const hps_context *context, const hps_kernels *kernels)
+{
+    hps_fact facts[HPS_BUILD_FACTS];
+    json_t *about = json_object();
+
+    hps_build_facts(facts);
+    for (int i = 0; i < HPS_BUILD_FACTS; i++) {
+        json_object_set_new(about, facts[i].name, json_string(facts[i].text));
+    }
+    json_object_set_new(about, "backend", json_string(kernels->name));
+    json_object_set_new(about, "kernels", json_string(kernels->isa));
+    json_object_set_new(about, "ranks", json_integer(context->size));
+    json_object_set_new(about, "threads", json_integer(omp_get_max_threads()));
+    return about;
+}
+
+static void print_value(const json_t *value)
+{
+    if (json_is_string(value)) {
+        printf("%s\n", json_string_value(value));
+    } else {
+        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+        printf("%s\n", text == NULL ? "?" : text);
+        free(text);
+    }
+}
+
+/* For people: one pair a line; for programs: one object. */
+static void print(const json_t *about, bool json)
+{
+    const char *name;
+    json_t *value;
+
+    if (json) {
+        json_dumpf(about, stdout, JSON_PRESERVE_ORDER | JSON_COMPACT);
+        printf("\n");
+        return;
+    }
+    json_object_foreach((json_t *)(uintptr_t)about, name, value) {
+        printf("%-13s ", name);
+        print_value(value);
+    }
+}
+
+hps_status hps_cmd_info(hps_context *context)
+{
+    const hps_kernels *kernels;
+
+    HPS_TRY(hps_kernels_choose(NULL, &kernels));
+    json_t *about = about_program(context, kernels);
+    if (context->rank == 0) {
+        print(about, context->json);
+    }
+    json_decref(about);
+    return HPS_OK;
+}

@@ -1,0 +1,181 @@
+#include "command_line.h"
+
+#include "hpsae/base/build.h"
+#include "hpsae/base/memory.h"
+
+#include <argp.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { OPTION_JSON = 256, OPTION_KEYS };
+
+static const struct argp_option options[] = {
+    {"set", 's', "SECTION.KEY=VALUE", 0, "Override a key of the configuration (may be repeated)", 0},
+    {"dry-run", 'n', NULL, 0, "Check everything, write nothing", 0},
+    {"json", OPTION_JSON, NULL, 0, "Print the result as one JSON object on stdout, the log on stderr", 0},
+    {"help-config", OPTION_KEYS, NULL, 0, "Print every key: default, what is allowed, meaning", 1},
+    {"help", 'h', NULL, 0, "Print this help", 1},
+    {NULL, '?', NULL, OPTION_ALIAS, NULL, 1},
+    {"version", 'V', NULL, 0, "Print version, compiler, libraries", 1},
+    {NULL, 0, NULL, 0, NULL, 0},
+};
+
+typedef struct {
+    hps_command_line *line;
+    hps_status status;
+    const char *last; /* what was looked at when the parser gave up */
+} parsing;
+
+static hps_status refuse_command(const char *name)
+{
+    char known[128] = "";
+
+    for (const hps_command *command = hps_commands; command->name != NULL; command++) {
+        const size_t used = strlen(known);
+        snprintf(known + used, sizeof(known) - used, "%s%s", used > 0 ? " | " : "", command->name);
+    }
+    return hps_fail(HPS_EARG, "%.40s: unknown command; allowed: %s", name, known);
+}
+
+static hps_status take_argument(hps_command_line *line, const char *argument)
+{
+    if (line->command == NULL) {
+        for (const hps_command *command = hps_commands; command->name != NULL; command++) {
+            if (strcmp(command->name, argument) == 0) {
+                line->command = command;
+                return HPS_OK;
+            }
+        }
+        return refuse_command(argument);
+    }
+    if (line->path != NULL) {
+        return hps_fail(HPS_EARG, "%.200s: one file too many after %.200s; allowed: hpsae %s FILE [options]", argument,
+                        line->path, line->command->name);
+    }
+    line->path = argument;
+    return HPS_OK;
+}
+
+static error_t take(int key, char *argument, struct argp_state *state)
+{
+    parsing *p = state->input;
+
+    switch (key) {
+    case 's':
+        p->line->overrides[p->line->count++] = argument;
+        return 0;
+    case 'n':
+        p->line->dry_run = true;
+        return 0;
+    case OPTION_JSON:
+        p->line->json = true;
+        return 0;
+    case OPTION_KEYS:
+        p->line->question = HPS_ASKS_KEYS;
+        return 0;
+    case 'h':
+    case '?':
+        p->line->question = HPS_ASKS_HELP;
+        return 0;
+    case 'V':
+        p->line->question = HPS_ASKS_VERSION;
+        return 0;
+    case ARGP_KEY_ARG:
+        p->status = take_argument(p->line, argument);
+        return p->status == HPS_OK ? 0 : EINVAL;
+    case ARGP_KEY_ERROR:
+        p->last = state->next > 0 ? state->argv[state->next - 1] : "";
+        return ARGP_ERR_UNKNOWN;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp parser = {options, take, NULL, NULL, NULL, NULL, NULL};
+
+static hps_status check(const hps_command_line *line)
+{
+    if (line->question != HPS_ASKS_NOTHING) {
+        return HPS_OK;
+    }
+    if (line->command == NULL) {
+        return hps_fail(HPS_EARG, "no command; 'hpsae --help' lists them");
+    }
+    if (line->path == NULL && !line->command->file_optional) {
+        return hps_fail(HPS_EARG, "no configuration; usage: hpsae %s CONFIG.yaml [-s section.key=value]...",
+                        line->command->name);
+    }
+    if (line->count > 0 && !line->command->configured) {
+        return hps_fail(HPS_EARG, "-s: '%s' takes no configuration to override", line->command->name);
+    }
+    return HPS_OK;
+}
+
+hps_status hps_command_line_parse(int argc, char **argv, hps_command_line *line)
+{
+    parsing p = {line, HPS_OK, ""};
+
+    memset(line, 0, sizeof(*line));
+    HPS_TRY(HPS_ALLOC(&line->overrides, argc, "command line"));
+    const error_t error = argp_parse(&parser, argc, argv, ARGP_NO_ERRS | ARGP_NO_HELP | ARGP_NO_EXIT, NULL, &p);
+    if (p.status != HPS_OK) {
+        return p.status;
+    }
+    if (error != 0) {
+        return hps_fail(HPS_EARG, "%.200s: unknown option, or its value is missing or not wanted; see 'hpsae --help'",
+                        p.last);
+    }
+    return check(line);
+}
+
+static void print_version(void)
+{
+    hps_fact facts[HPS_BUILD_FACTS];
+
+    hps_build_facts(facts);
+    printf("hpsae %s\n", facts[0].text);
+    for (int i = 1; i < HPS_BUILD_FACTS; i++) {
+        printf("  %-13s %s\n", facts[i].name, facts[i].text);
+    }
+}
+
+static void print_help(const hps_command *only)
+{
+    struct argp help = parser;
+    char name[64] = "hpsae", text[2048] = "Sparse autoencoders trained on stored activations, exactly, on many ranks.\v";
+
+    help.args_doc = "COMMAND CONFIG.yaml";
+    help.doc = text;
+    if (only != NULL) {
+        snprintf(name, sizeof(name), "hpsae %s", only->name);
+        help.args_doc = only->configured ? "CONFIG.yaml" : "[FILE]";
+        snprintf(text, sizeof(text), "%s", only->does);
+    } else {
+        strcat(text, "Commands:\n");
+        for (const hps_command *command = hps_commands; command->name != NULL; command++) {
+            const size_t used = strlen(text);
+            snprintf(text + used, sizeof(text) - used, "  %-8s %s\n", command->name, command->does);
+        }
+        strcat(text, "\nExit status: 0 done, 1 a fault of the program or the machine, 2 something to mend, "
+                     "75 stopped early with a checkpoint.\n'hpsae COMMAND --help-config' prints the keys of its "
+                     "configuration.");
+    }
+    argp_help(&help, stdout, ARGP_HELP_SHORT_USAGE | ARGP_HELP_LONG | ARGP_HELP_DOC, name);
+}
+
+void hps_command_line_answer(const hps_command_line *line)
+{
+    switch (line->question) {
+    case HPS_ASKS_HELP:
+        print_help(line->command);
+        break;
+    case HPS_ASKS_VERSION:
+        print_version();
+        break;
+    case HPS_ASKS_KEYS:
+        hps_config_help(stdout, line->command != NULL && line->command->configured ? line->command->name : NULL);
+        break;
+    case HPS_ASKS_NOTHING:
+        break;
+    }
+}

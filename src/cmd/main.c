@@ -1,0 +1,99 @@
+/*
+ * hpsae: starts MPI, finds the command, and turns its status into words and an exit status.
+ */
+#include "blas_core.h"
+#include "command.h"
+#include "command_line.h"
+#include "threads.h"
+
+#include "hpsae/base/build.h"
+#include "hpsae/base/log.h"
+#include "hpsae/base/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const hps_command hps_commands[] = {
+    {"info", hps_cmd_info, true, false, "tell what a file is, or what this program is and runs on"},
+    {NULL, NULL, false, false, NULL},
+};
+
+/* The command line before getopt permutes it. */
+static char **copy_pointers(int argc, char *const *argv)
+{
+    char **copy = calloc((size_t)argc + 1, sizeof(*copy));
+
+    for (int i = 0; copy != NULL && i < argc; i++) {
+        copy[i] = argv[i];
+    }
+    return copy;
+}
+
+static hps_status run_command(const hps_command_line *line, hps_context *context)
+{
+    hps_status status = HPS_OK;
+
+    if (line->command->configured) {
+        status = hps_config_read(context->world, context->command, line->path, line->count, line->overrides,
+                                 &context->config);
+    }
+    if (status == HPS_OK) {
+        hps_threads_choose(context->world, context->config);
+        status = line->command->run(context);
+    }
+    hps_config_destroy(&context->config);
+    return status;
+}
+
+static hps_status start(int argc, char **argv, hps_context *context)
+{
+    hps_command_line line;
+
+    hps_status status = hps_agree(context->world, hps_command_line_parse(argc, argv, &line));
+    hps_log_start(context->rank == 0, line.json);
+    if (status == HPS_OK && line.question != HPS_ASKS_NOTHING) {
+        if (context->rank == 0) {
+            hps_command_line_answer(&line);
+        }
+    } else if (status == HPS_OK) {
+        context->command = line.command->name;
+        context->path = line.path;
+        context->dry_run = line.dry_run;
+        context->json = line.json;
+        status = run_command(&line, context);
+    }
+    HPS_FREE(&line.overrides);
+    return status;
+}
+
+/* Every array must have been given back; looked at where a release would not. */
+static hps_status check_memory(hps_status status)
+{
+    if (status == HPS_OK && hps_build_checks() && hps_memory_arrays() != 0) {
+        return hps_fail(HPS_EINTERNAL, "%lld arrays were never freed", (long long)hps_memory_arrays());
+    }
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    hps_context context = {.world = MPI_COMM_WORLD, .argc = argc};
+    int provided;
+
+    hps_blas_core_choose(argv);
+    HPS_MPI(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided));
+    HPS_MPI(MPI_Comm_rank(context.world, &context.rank));
+    HPS_MPI(MPI_Comm_size(context.world, &context.size));
+    context.argv = copy_pointers(argc, argv);
+
+    hps_status status = start(argc, argv, &context);
+    status = hps_agree(context.world, check_memory(status));
+    if (status != HPS_OK && status != HPS_STOPPED && context.rank == 0) {
+        fprintf(stderr, "hpsae: error: %s\n", hps_status_message());
+    }
+    free(context.argv);
+    fflush(stdout);
+    MPI_Finalize();
+    return hps_status_exit(status);
+}
