@@ -121,8 +121,7 @@ static uint64_t sum_role(const hps_model *model, hps_role role)
     return sum;
 }
 
-/* Like what every rank holds of a tensor: counted by owners. */
-static uint64_t sum_fired(const hps_model *model)
+uint64_t hps_checksum_own_fired(const hps_model *model)
 {
     uint64_t sum = 0;
 
@@ -143,7 +142,7 @@ hps_checksum hps_model_checksum(MPI_Comm comm, const hps_model *model)
         }
     }
     if (model->fired != NULL) {
-        sums[1] += sum_fired(model);
+        sums[1] += hps_checksum_own_fired(model);
     }
     HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_UINT64_T, MPI_SUM, comm));
     return (hps_checksum){.values = sums[0],

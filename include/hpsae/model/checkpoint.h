@@ -2,9 +2,9 @@
  * Models on disk: one HDF5 file, layout-independent ([n, d] datasets), written collectively beside the old one, then
  * renamed.  A checkpoint holds all roles, dead counters and cursor; an imported model the values alone.
  *
- * File: attribute format "hpsae-model", format_version 1, n, d, k, norm, scale, hook, model_name, tokens, step, config
- * (used.yaml's text), config_hash, checksum_values, checksum_state, and, written last, complete = 1; datasets
- * /<role>/<tensor> (float32) and /fired (int64).
+ * File: attributes format "hpsae-model", format_version 1, n, d, k, norm, scale, hook, model_name, tokens, step,
+ * config_hash, checksum_values, checksum_state, checksum_head (16 hexadecimal digits) and, set last, complete = 1; /config
+ * (used.yaml's text); datasets /<role>/<tensor> (float32) and /fired (int64), each with its own `checksum`.
  */
 #ifndef HPSAE_MODEL_CHECKPOINT_H
 #define HPSAE_MODEL_CHECKPOINT_H
@@ -12,9 +12,10 @@
 #include "hpsae/model/model.h"
 
 /*
- * Collective over comm.  Writes PATH.tmp by collective parallel HDF5 in slices of bounded memory, flushes, syncs, checks
- * agreed success, renames.  `config` is the text of used.yaml ("" for an import), hash its hps_config_hash.  A full disk
- * or any other failure leaves the older files as they were, removes the .tmp and is HPS_EIO with the reason.
+ * Collective over comm, the model's ranks.  Rank 0 lays out PATH.tmp and takes the room for it; all ranks write their
+ * numbers by collective parallel HDF5 in slices of bounded memory; then it is marked complete, synced and renamed.
+ * `config` is the text of used.yaml ("" for an import), hash its hps_config_hash.  A full disk or any other failure
+ * leaves the older files as they were, removes the .tmp and is HPS_EIO with the reason.
  */
 hps_status hps_checkpoint_write(MPI_Comm comm, const hps_model *model, const char *config, uint64_t hash,
                                 const char *path);
@@ -32,7 +33,7 @@ typedef struct {
 
 /*
  * Collective over comm.  Reads and checks the head.  Errors: HPS_EIO (missing, unreadable), HPS_EFORMAT ("not a model of
- * hpsae", "torn: never completed", "truncated").
+ * hpsae", "torn", "truncated", "damaged", ...).
  */
 hps_status hps_checkpoint_read_head(MPI_Comm comm, const char *path, hps_checkpoint_head *head);
 void hps_checkpoint_head_free(hps_checkpoint_head *head);
@@ -45,13 +46,17 @@ void hps_checkpoint_head_free(hps_checkpoint_head *head);
 hps_status hps_checkpoint_read(const hps_grid *grid, const char *path, unsigned roles, hps_model **model);
 
 /*
- * Collective over comm.  Finds the newest usable checkpoint in a run directory (checkpoint-<step, 12 digits>.h5): its
- * path in *path (owned, free with free()), or NULL when there is none at all.  Unusable ones are passed over with a
- * warning each; when there are checkpoints and none is usable: HPS_EFORMAT.
+ * Collective over comm.  Finds the usable checkpoint of most steps in a run directory (checkpoint-<step, 12 digits>.h5),
+ * every number of it read and checked: its path in *path (owned, free with free()), or NULL when there is none at all.
+ * Unusable ones are passed over with a warning each, and one that says which older one is used; when there are
+ * checkpoints and none is usable: HPS_EFORMAT.
  */
 hps_status hps_checkpoint_find(MPI_Comm comm, const char *directory, char **path);
 
-/* Collective over comm.  Removes all but the newest `keep` checkpoints of a run directory, and stray .tmp files. */
+/*
+ * Collective over comm.  Removes all but the `keep` checkpoints of a run directory that were written last, and stray .tmp
+ * files.  By time, not by step: after a run went back to an older checkpoint, those of more steps are the stale ones.
+ */
 hps_status hps_checkpoint_prune(MPI_Comm comm, const char *directory, int64_t keep);
 
 /*

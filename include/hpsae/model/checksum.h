@@ -34,6 +34,9 @@ uint64_t hps_checksum_progress(int64_t tokens, int64_t step);
 /* Local.  A hash of bytes, going on from `before` (0 at first). */
 uint64_t hps_checksum_bytes(uint64_t before, const void *bytes, size_t count);
 
+/* Local.  This rank's part of the dead counters of its model, counted like a tensor that all ranks hold. */
+uint64_t hps_checksum_own_fired(const hps_model *model);
+
 /*
  * Local.  This rank's part of one tensor of its model.  What is held by all ranks is counted in blocks of HPS_BLOCK rows
  * by the rank that would own those latents: a rank whose copy went astray changes the sum.
