@@ -70,8 +70,8 @@ static int by_step(const void *a, const void *b)
 }
 
 /*
- * By the time of writing, the newest first: after a run went back to an older checkpoint, or began anew, those with more
- * steps are the old ones.
+ * By the time of writing, the newest first: after a run went back to an older checkpoint, or began anew, those with
+ * more steps are the old ones.
  */
 static int by_time(const void *a, const void *b)
 {

@@ -252,7 +252,8 @@ static hps_status get_head(hid_t file, hps_checkpoint_head *head)
 {
     HPS_TRY(check_format(file));
     HPS_TRY(get_attributes(file, head));
-    if (head->n < 1 || head->d < 1 || head->n >= INT32_MAX || head->d >= INT32_MAX || head->k < 1 || head->k > head->n) {
+    if (head->n < 1 || head->d < 1 || head->n >= INT32_MAX || head->d >= INT32_MAX || head->k < 1 ||
+        head->k > head->n) {
         return hps_fail(HPS_EFORMAT, "n %lld, d %lld, k %lld are no sizes of a dictionary", (long long)head->n,
                         (long long)head->d, (long long)head->k);
     }

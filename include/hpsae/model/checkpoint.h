@@ -3,8 +3,8 @@
  * renamed.  A checkpoint holds all roles, dead counters and cursor; an imported model the values alone.
  *
  * File: attributes format "hpsae-model", format_version 1, n, d, k, norm, scale, hook, model_name, tokens, step,
- * config_hash, checksum_values, checksum_state, checksum_head (16 hexadecimal digits) and, set last, complete = 1; /config
- * (used.yaml's text); datasets /<role>/<tensor> (float32) and /fired (int64), each with its own `checksum`.
+ * config_hash, checksum_values, checksum_state, checksum_head (16 hexadecimal digits) and, set last, complete = 1;
+ * /config (used.yaml's text); datasets /<role>/<tensor> (float32) and /fired (int64), each with its own `checksum`.
  */
 #ifndef HPSAE_MODEL_CHECKPOINT_H
 #define HPSAE_MODEL_CHECKPOINT_H
@@ -32,30 +32,31 @@ typedef struct {
 } hps_checkpoint_head;
 
 /*
- * Collective over comm.  Reads and checks the head.  Errors: HPS_EIO (missing, unreadable), HPS_EFORMAT ("not a model of
- * hpsae", "torn", "truncated", "damaged", ...).
+ * Collective over comm.  Reads and checks the head.  Errors: HPS_EIO (missing, unreadable), HPS_EFORMAT ("not a model
+ * of hpsae", "torn", "truncated", "damaged", ...).
  */
 hps_status hps_checkpoint_read_head(MPI_Comm comm, const char *path, hps_checkpoint_head *head);
 void hps_checkpoint_head_free(hps_checkpoint_head *head);
 
 /*
- * Collective over grid->model.  Reads a model file on this grid, whatever grid wrote it; roles: those wanted, which must
- * be there.  Verifies the checksums.  Errors: those of hps_checkpoint_read_head, HPS_EFORMAT for a checksum that differs
- * or a missing role, HPS_ENOMEM, HPS_ECONFIG (fewer latents than ranks).  Release with hps_model_destroy.
+ * Collective over grid->model.  Reads a model file on this grid, whatever grid wrote it; roles: those wanted, which
+ * must be there.  Verifies the checksums.  Errors: those of hps_checkpoint_read_head, HPS_EFORMAT for a checksum that
+ * differs or a missing role, HPS_ENOMEM, HPS_ECONFIG (fewer latents than ranks).  Release with hps_model_destroy.
  */
 hps_status hps_checkpoint_read(const hps_grid *grid, const char *path, unsigned roles, hps_model **model);
 
 /*
- * Collective over comm.  Finds the usable checkpoint of most steps in a run directory (checkpoint-<step, 12 digits>.h5),
- * every number of it read and checked: its path in *path (owned, free with free()), or NULL when there is none at all.
- * Unusable ones are passed over with a warning each, and one that says which older one is used; when there are
- * checkpoints and none is usable: HPS_EFORMAT.
+ * Collective over comm.  Finds the usable checkpoint of most steps in a run directory (checkpoint-<step, 12
+ * digits>.h5), every number of it read and checked: its path in *path (owned, free with free()), or NULL when there is
+ * none at all.  Unusable ones are passed over with a warning each, and one that says which older one is used; when
+ * there are checkpoints and none is usable: HPS_EFORMAT.
  */
 hps_status hps_checkpoint_find(MPI_Comm comm, const char *directory, char **path);
 
 /*
- * Collective over comm.  Removes all but the `keep` checkpoints of a run directory that were written last, and stray .tmp
- * files.  By time, not by step: after a run went back to an older checkpoint, those of more steps are the stale ones.
+ * Collective over comm.  Removes all but the `keep` checkpoints of a run directory that were written last, and stray
+ * .tmp files.  By time, not by step: after a run went back to an older checkpoint, those of more steps are the stale
+ * ones.
  */
 hps_status hps_checkpoint_prune(MPI_Comm comm, const char *directory, int64_t keep);
 

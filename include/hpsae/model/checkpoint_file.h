@@ -30,9 +30,9 @@ hps_status hps_head_read(const char *path, hps_checkpoint_head *head);
 hps_status hps_checkpoint_open_all(MPI_Comm comm, const char *path, unsigned flags, hid_t *file);
 
 /*
- * Collective over comm, the model's ranks.  Moves one tensor, or the dead counters, between the model and its dataset in
- * a file from hps_checkpoint_open_all, by collective transfers of at most hps_checkpoint_round_bytes (32 MiB, the same on
- * every rank; tests make it small) a rank.  Error: HPS_EIO, agreed.
+ * Collective over comm, the model's ranks.  Moves one tensor, or the dead counters, between the model and its dataset
+ * in a file from hps_checkpoint_open_all, by collective transfers of at most hps_checkpoint_round_bytes (32 MiB, the
+ * same on every rank; tests make it small) a rank.  Error: HPS_EIO, agreed.
  */
 extern int64_t hps_checkpoint_round_bytes;
 typedef enum { HPS_TO_FILE, HPS_FROM_FILE } hps_direction;

@@ -19,9 +19,9 @@ typedef struct {
 } hps_block;
 
 /*
- * Local.  The part of one block, values [rows, width] with leading dimension ld.  The hash of one number:
- * A(role, tensor, row) * ((bits xor k1(tensor, column)) * k2(tensor, column)), A and k2 odd, so that any one flipped bit
- * shows (multilinear hashing; Carter and Wegman 1979).
+ * Local.  The part of one block, values [rows, width] with leading dimension ld.  The hash of one number: A(role,
+ * tensor, row) * ((bits xor k1(tensor, column)) * k2(tensor, column)), A and k2 odd, so that any one flipped bit shows
+ * (multilinear hashing; Carter and Wegman 1979).
  */
 uint64_t hps_checksum_block(const hps_block *block, const float *values, int64_t ld);
 
@@ -38,8 +38,8 @@ uint64_t hps_checksum_bytes(uint64_t before, const void *bytes, size_t count);
 uint64_t hps_checksum_own_fired(const hps_model *model);
 
 /*
- * Local.  This rank's part of one tensor of its model.  What is held by all ranks is counted in blocks of HPS_BLOCK rows
- * by the rank that would own those latents: a rank whose copy went astray changes the sum.
+ * Local.  This rank's part of one tensor of its model.  What is held by all ranks is counted in blocks of HPS_BLOCK
+ * rows by the rank that would own those latents: a rank whose copy went astray changes the sum.
  */
 uint64_t hps_checksum_tensor(const hps_model *model, hps_role role, hps_tensor tensor);
 

@@ -3,7 +3,8 @@
  *
  * The four tensors of math.md 1: W_enc [n, d], b_enc [n], W_dec [n, d] (row = decoder direction of a latent), b [d]
  * (subtracted before encoding, added after decoding).  Each exists once a role: the values, Adam's two moments, the
- * average.  A role is one aligned slab.  Leading dimensions are rounded up to 16 floats; padding is zero and never read.
+ * average.  A role is one aligned slab.  Leading dimensions are rounded up to 16 floats; padding is zero and never
+ * read.
  */
 #ifndef HPSAE_MODEL_MODEL_H
 #define HPSAE_MODEL_MODEL_H
