@@ -227,16 +227,18 @@ static hps_status batch_sums(hps_trainer *t, bool has_aux, double *flag)
     return HPS_OK;
 }
 
+/* The corrections are those of the rounded betas: 1 - beta2 is so small that 0.999's rounding is 1e-5 of it. */
 static hps_adam adam_now(const hps_step_options *o, int64_t step)
 {
+    const float beta1 = (float)o->beta1, beta2 = (float)o->beta2;
     const uint64_t t = (uint64_t)step + 1;
 
     return (hps_adam){.lr = (float)hps_learning_rate(o, step),
-                      .beta1 = (float)o->beta1,
-                      .beta2 = (float)o->beta2,
+                      .beta1 = beta1,
+                      .beta2 = beta2,
                       .epsilon = (float)o->epsilon,
-                      .c1 = (float)(1 / (1 - hps_power(o->beta1, t))),
-                      .c2 = (float)(1 / (1 - hps_power(o->beta2, t))),
+                      .c1 = (float)(1 / (1 - hps_power((double)beta1, t))),
+                      .c2 = (float)(1 / (1 - hps_power((double)beta2, t))),
                       .factor = 1};
 }
 
