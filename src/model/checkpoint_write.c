@@ -1,7 +1,7 @@
 #include "hpsae/base/file.h"
 #include "hpsae/model/checkpoint_file.h"
 #include "hpsae/model/checksum.h"
-#include "hpsae/model/disk.h"
+#include "hpsae/base/disk.h"
 #include "hpsae/store/hdf5.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "hpsae/model/disk.h"
+#include "hpsae/base/disk.h"
 
 #include "hpsae/base/file.h"
 

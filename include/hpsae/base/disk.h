@@ -2,8 +2,8 @@
  * Large files that appear whole or not at all: room for them is taken before the first collective write, so that a full
  * disk is one rank's error at the start, not some ranks' in the middle.
  */
-#ifndef HPSAE_MODEL_DISK_H
-#define HPSAE_MODEL_DISK_H
+#ifndef HPSAE_BASE_DISK_H
+#define HPSAE_BASE_DISK_H
 
 #include "hpsae/base/status.h"
 
