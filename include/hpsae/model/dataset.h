@@ -1,0 +1,27 @@
+/*
+ * A store as a configuration sees it: which of its rows train and which are held out.
+ */
+#ifndef HPSAE_MODEL_DATASET_H
+#define HPSAE_MODEL_DATASET_H
+
+#include "hpsae/config/config.h"
+#include "hpsae/store/store.h"
+
+#include <mpi.h>
+#include <stdint.h>
+
+typedef struct {
+    hps_store *store;
+    const hps_store_info *info; /* borrowed from the store */
+    int64_t train, holdout;     /* the first `train` rows train, the last `holdout` rows never do */
+} hps_dataset;
+
+/*
+ * Collective over comm.  Opens the store (paths: eval.store where `paths` has items, else data.store) and splits it by
+ * data.holdout.  Errors: those of hps_store_open; HPS_ECONFIG when no training row is left.  Close with
+ * hps_dataset_close (local).
+ */
+hps_status hps_dataset_open(MPI_Comm comm, const hps_config *config, const hps_list *paths, hps_dataset *dataset);
+void hps_dataset_close(hps_dataset *dataset);
+
+#endif

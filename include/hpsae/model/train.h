@@ -1,0 +1,23 @@
+/*
+ * A training run: from a configuration to a directory with checkpoints, metrics.jsonl, run.json and used.yaml, going on
+ * where an earlier run of the same configuration stopped, on any number of ranks.
+ */
+#ifndef HPSAE_MODEL_TRAIN_H
+#define HPSAE_MODEL_TRAIN_H
+
+#include "hpsae/config/config.h"
+
+#include <mpi.h>
+#include <stdbool.h>
+
+/*
+ * Collective over world.  Trains as config says; fills in what is `auto` there.  dry_run: checks everything, allocates
+ * everything, and writes nothing.  argc, argv: the command line, for run.json.
+ *
+ * Returns HPS_OK when all tokens are trained on; HPS_STOPPED after a checkpoint when SIGTERM, SIGUSR1, a file `stop` in the
+ * output directory or train.max_minutes asked for an end.  Errors: HPS_ECONFIG, HPS_EIO, HPS_EFORMAT, HPS_ENOMEM;
+ * HPS_ENUMERIC when the training diverged.
+ */
+hps_status hps_train(MPI_Comm world, hps_config *config, int argc, char *const *argv, bool dry_run);
+
+#endif

@@ -1,0 +1,21 @@
+/*
+ * `hpsae eval`: the metrics of a model on a store.
+ */
+#ifndef HPSAE_STUDY_EVAL_H
+#define HPSAE_STUDY_EVAL_H
+
+#include "hpsae/config/config.h"
+
+#include <mpi.h>
+#include <stdbool.h>
+
+/*
+ * Collective over world.  Evaluates the model that config->eval names (else the run in config->output) on the rows that
+ * it names, says so in the log, and writes eval.json into the output directory; json: prints the same object, on one line,
+ * to stdout.  Keys: metrics.md's names mse fvu ev ev_dimmean l0 dead alive_eval density ev_at_k (lists k and ev), and
+ * rows, model, store, step, tokens, checksum.  `dead` is null for a model without training state.  dry_run: only opens
+ * and checks.  Errors: HPS_ECONFIG, HPS_EIO, HPS_EFORMAT, HPS_ENOMEM, worded for the user.
+ */
+hps_status hps_study_eval(MPI_Comm world, const hps_config *config, bool json, bool dry_run);
+
+#endif

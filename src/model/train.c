@@ -1,0 +1,212 @@
+#include "hpsae/model/train.h"
+
+#include "training.h"
+
+#include "hpsae/base/file.h"
+#include "hpsae/base/log.h"
+#include "hpsae/model/checkpoint.h"
+
+#include <inttypes.h>
+#include <omp.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static const double PROGRESS_SECONDS = 5;
+
+hps_status hps_training_checkpoint(hps_training *t)
+{
+    char name[64], path[HPS_PATH_MAX];
+    const double begin = hps_elapsed();
+
+    snprintf(name, sizeof(name), "checkpoint-%012lld.h5", (long long)t->model->step);
+    HPS_TRY(hps_path_join(t->config->output, name, path));
+    HPS_TRY(hps_checkpoint_write(t->grid.model, t->model, t->text, t->hash, path));
+    HPS_TRY(hps_checkpoint_prune(t->grid.model, t->config->output, t->config->train.checkpoint.keep));
+    hps_log("train", "wrote %s in %.1f s", path, hps_elapsed() - begin);
+    return HPS_OK;
+}
+
+static void swap_average(hps_training *t)
+{
+    hps_tensors *role = t->model->role;
+    const hps_tensors value = role[HPS_VALUE];
+
+    role[HPS_VALUE] = role[HPS_AVERAGE];
+    role[HPS_AVERAGE] = value;
+    hps_forward_refresh(hps_trainer_forward(t->trainer));
+}
+
+hps_status hps_training_evaluate(hps_training *t)
+{
+    const bool averaged = t->options.ema > 0 && t->model->step > 0;
+
+    if (averaged) {
+        swap_average(t);
+    }
+    const hps_status status = hps_evaluate(hps_trainer_forward(t->trainer), t->heldout, t->dataset.holdout, false, NULL,
+                                           &t->evaluation);
+    if (averaged) {
+        swap_average(t);
+    }
+    if (status == HPS_OK) {
+        hps_log("train", "held-out ev %.5f, L0 %.1f after %.3g tokens", t->evaluation.ev, t->evaluation.l0,
+                (double)t->model->tokens);
+    }
+    return status;
+}
+
+static hps_status one_step(hps_training *t, double *flag, hps_step_report *report, hps_interval *interval)
+{
+    hps_forward *f = hps_trainer_forward(t->trainer);
+    const double begin = omp_get_wtime();
+
+    HPS_TRY(hps_feed_batch(t->feed, t->model->tokens, t->options.B, t->model->lde, f->y));
+    report->seconds[HPS_PHASE_IO] = omp_get_wtime() - begin;
+    HPS_TRY(hps_trainer_step(t->trainer, flag, report));
+    interval->steps++;
+    interval->seconds += omp_get_wtime() - begin;
+    for (int p = 0; p < HPS_PHASES; p++) {
+        interval->phase[p] += report->seconds[p];
+    }
+    return HPS_OK;
+}
+
+static bool due(int64_t step, int64_t every)
+{
+    return every > 0 && step % every == 0;
+}
+
+/* What follows a step: evaluation, metrics, checkpoint, as their turn comes. */
+static hps_status after_step(hps_training *t, const hps_step_report *report, hps_interval *interval, hps_wish wish,
+                             double *saved)
+{
+    const hps_config *c = t->config;
+    const int64_t step = t->model->step;
+    const bool last = step == t->options.steps, stops = wish > HPS_SAVE;
+    const bool evaluates = t->heldout != NULL && (due(step, c->train.eval_steps) || last);
+
+    if (evaluates) {
+        HPS_TRY(hps_training_evaluate(t));
+    }
+    if (due(step, c->train.log_steps) || evaluates || last || stops) {
+        HPS_TRY(hps_training_record(t, report, interval, evaluates));
+        *interval = (hps_interval){0};
+    }
+    if (due(step, c->train.checkpoint.every_steps) || wish != HPS_GO_ON || last) {
+        HPS_TRY(hps_training_checkpoint(t));
+        *saved = hps_elapsed();
+    }
+    return HPS_OK;
+}
+
+static hps_status stop(const hps_training *t, hps_wish wish, int rank)
+{
+    char path[HPS_PATH_MAX];
+
+    if (wish == HPS_STOP_FILE && rank == 0 && hps_path_join(t->config->output, "stop", path) == HPS_OK) {
+        unlink(path);
+    }
+    hps_log("train", "stopped at step %lld of %lld: %s; the same command goes on from here", (long long)t->model->step,
+            (long long)t->options.steps, hps_wish_words(wish));
+    return hps_fail(HPS_STOPPED, "stopped at step %lld of %lld: %s", (long long)t->model->step,
+                    (long long)t->options.steps, hps_wish_words(wish));
+}
+
+static hps_status loop(hps_training *t, int rank)
+{
+    const hps_config *c = t->config;
+    hps_step_report report = {0};
+    hps_interval interval = {0}, shown = {0};
+    double saved = hps_elapsed(), spoke = hps_elapsed();
+
+    while (t->model->step < t->options.steps) {
+        double flag = (double)hps_wish_now(rank, c->output, c->train.max_minutes,
+                                           60 * c->train.checkpoint.every_minutes, saved);
+
+        HPS_TRY(one_step(t, &flag, &report, &interval));
+        const hps_wish wish = (hps_wish)flag;
+        shown.steps++;
+        shown.seconds = hps_elapsed() - spoke;
+        if (shown.seconds >= PROGRESS_SECONDS || t->model->step == t->options.steps) {
+            hps_training_progress(t, &report, &shown);
+            shown.steps = 0;
+            spoke = hps_elapsed();
+        }
+        HPS_TRY(after_step(t, &report, &interval, wish, &saved));
+        if (wish > HPS_SAVE && t->model->step < t->options.steps) {
+            return stop(t, wish, rank);
+        }
+    }
+    return HPS_OK;
+}
+
+/* Notes the outcome in run.json. */
+static void note_result(hps_training *t)
+{
+    const hps_checksum sum = hps_model_checksum(t->grid.model, t->model);
+    char hex[17];
+
+    hps_run_note(t->run, "step", json_integer(t->model->step));
+    hps_run_note(t->run, "tokens", json_integer(t->model->tokens));
+    snprintf(hex, sizeof(hex), "%016" PRIx64, sum.values);
+    hps_run_note(t->run, "checksum", json_string(hex));
+    hps_log("train", "checksum of the parameters %s", hex);
+    snprintf(hex, sizeof(hex), "%016" PRIx64, sum.state);
+    hps_run_note(t->run, "state_checksum", json_string(hex));
+    if (t->evaluation.rows > 0) {
+        hps_run_note(t->run, "heldout_ev", hps_json_real(t->evaluation.ev));
+    }
+}
+
+static hps_status open_output(hps_training *t, int rank, int argc, char *const *argv)
+{
+    char path[HPS_PATH_MAX];
+    hps_status status;
+
+    HPS_TRY(hps_run_begin(t->world, t->config->output, argc, argv, &t->run));
+    hps_run_note(t->run, "kernels", json_pack("{s:s,s:s}", "backend", t->kernels->name, "isa", t->kernels->isa));
+    HPS_TRY(hps_run_save(t->run));
+    HPS_TRY(hps_config_save(t->world, t->config, t->config->output));
+    status = hps_path_join(t->config->output, "metrics.jsonl", path);
+    if (status == HPS_OK && rank == 0) {
+        status = hps_metrics_open(path, t->model->step > 0 ? t->model->step : -1, &t->metrics);
+    }
+    return hps_agree(t->world, status);
+}
+
+static hps_status run(hps_training *t, int rank, int argc, char *const *argv)
+{
+    HPS_TRY(open_output(t, rank, argc, argv));
+    hps_wish_listen();
+    if (t->model->step >= t->options.steps) {
+        hps_log("train", "all %lld steps were trained before: nothing to do", (long long)t->options.steps);
+        if (t->heldout != NULL) {
+            HPS_TRY(hps_training_evaluate(t));
+        }
+    }
+    hps_status status = loop(t, rank);
+    hps_wish_restore();
+    if (status == HPS_OK || status == HPS_STOPPED) {
+        note_result(t);
+    }
+    return status;
+}
+
+hps_status hps_train(MPI_Comm world, hps_config *config, int argc, char *const *argv, bool dry_run)
+{
+    hps_training t = {.world = world, .config = config, .grid.model = MPI_COMM_NULL};
+    int rank;
+
+    HPS_MPI(MPI_Comm_rank(world, &rank));
+    hps_status status = hps_agree(world, hps_training_prepare(&t));
+    if (status == HPS_OK) {
+        hps_training_introduce(&t);
+        if (dry_run) {
+            hps_log("train", "dry run: everything fits; nothing was written");
+        } else {
+            status = hps_run_end(&t.run, run(&t, rank, argc, argv));
+        }
+    }
+    hps_training_release(&t);
+    return status;
+}

@@ -1,0 +1,71 @@
+/*
+ * The parts of a training run, between the files that set it up, drive it and report on it.
+ */
+#ifndef HPSAE_MODEL_TRAINING_H
+#define HPSAE_MODEL_TRAINING_H
+
+#include "hpsae/base/report.h"
+#include "hpsae/config/config.h"
+#include "hpsae/model/dataset.h"
+#include "hpsae/model/evaluate.h"
+#include "hpsae/model/feed.h"
+#include "hpsae/model/step.h"
+
+typedef struct {
+    MPI_Comm world;
+    hps_config *config; /* borrowed; resolved */
+    hps_grid grid;
+    hps_dataset dataset;
+    const hps_kernels *kernels;
+    hps_model *model;
+    hps_trainer *trainer;
+    hps_feed *feed, *heldout;  /* heldout NULL without held-out rows */
+    hps_run *run;              /* run.json */
+    hps_metrics *metrics;      /* rank 0 */
+    hps_step_options options;
+    char *text;                /* of the configuration, for checkpoints; hps_alloc */
+    uint64_t hash;             /* of the configuration */
+    int64_t resident_at_start; /* bytes, before anything was allocated */
+    hps_evaluation evaluation; /* the latest */
+} hps_training;
+
+/* How a step went, since the last line of metrics.jsonl. */
+typedef struct {
+    int64_t steps;
+    double seconds, phase[HPS_PHASES];
+} hps_interval;
+
+/* Collective over t->world.  Opens the data, finds what to resume, makes the model and the trainer. */
+hps_status hps_training_prepare(hps_training *t);
+void hps_training_release(hps_training *t);
+
+/* Collective over t->world.  Writes a checkpoint of the model as it stands, and prunes the older ones. */
+hps_status hps_training_checkpoint(hps_training *t);
+
+/* Collective.  Evaluates the held-out rows, with the averaged weights if there are any, into t->evaluation. */
+hps_status hps_training_evaluate(hps_training *t);
+
+/* Local.  What the run is and what memory it takes, before the first step. */
+void hps_training_introduce(const hps_training *t);
+
+/* Local.  A progress line. */
+void hps_training_progress(const hps_training *t, const hps_step_report *report, const hps_interval *interval);
+
+/* Collective.  A line of metrics.jsonl with the checksum; evaluated: t->evaluation is of this step. */
+hps_status hps_training_record(hps_training *t, const hps_step_report *report, const hps_interval *interval,
+                               bool evaluated);
+
+/* Why a run should end; the largest over all ranks counts. */
+typedef enum { HPS_GO_ON, HPS_SAVE, HPS_STOP_TIME, HPS_STOP_FILE, HPS_STOP_SIGNAL } hps_wish;
+
+/* Local.  Catches SIGTERM and SIGUSR1 from now on; _restore gives them back. */
+void hps_wish_listen(void);
+void hps_wish_restore(void);
+
+/* Local.  What this rank wishes for; rank 0 alone looks at the clock and at the file DIRECTORY/stop. */
+hps_wish hps_wish_now(int rank, const char *directory, double max_minutes, double save_seconds, double last_save);
+
+/* Local.  In words: "train.max_minutes has passed", ... */
+const char *hps_wish_words(hps_wish wish);
+
+#endif

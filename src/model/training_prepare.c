@@ -1,0 +1,233 @@
+#include "training.h"
+
+#include "hpsae/base/log.h"
+#include "hpsae/base/memory.h"
+#include "hpsae/model/checkpoint.h"
+#include "hpsae/model/initialise.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static unsigned roles_of(const hps_config *c)
+{
+    return 1u << HPS_VALUE | 1u << HPS_MOMENT1 | 1u << HPS_MOMENT2 | (c->train.ema > 0 ? 1u << HPS_AVERAGE : 0);
+}
+
+static hps_status open_data(hps_training *t)
+{
+    hps_config *c = t->config;
+
+    HPS_TRY(hps_dataset_open(t->world, c, NULL, &t->dataset));
+    const hps_store_info *info = t->dataset.info;
+    HPS_TRY(hps_agree(t->world, hps_config_resolve(c, info->d, info->hook)));
+    if (t->dataset.train < 1) {
+        return hps_config_fail(c, "data.holdout", "%lld held-out rows leave none of the store's %lld to train on; hold "
+                               "fewer out", (long long)t->dataset.holdout, (long long)info->rows);
+    }
+    if (c->train.eval_steps > 0 && t->dataset.holdout < 1) {
+        return hps_config_fail(c, "train.eval_steps", "there are no held-out rows to evaluate; set data.holdout, or "
+                               "train.eval_steps to 0");
+    }
+    if (!info->shuffled) {
+        hps_warn("train", "the store is not shuffled: neighbouring rows come from one text; run `hpsae shuffle` first");
+    }
+    return HPS_OK;
+}
+
+/* The checkpoint to go on from; *path NULL to start anew, else free() it. */
+static hps_status find_checkpoint(const hps_training *t, char **path)
+{
+    const char *resume = t->config->train.resume, *output = t->config->output;
+
+    *path = NULL;
+    if (strcmp(resume, "auto") != 0 && strcmp(resume, "never") != 0) {
+        *path = strdup(resume);
+        return hps_agree(t->world, *path != NULL ? HPS_OK : hps_fail(HPS_ENOMEM, "no memory for a path"));
+    }
+    int exists = access(output, F_OK) == 0;
+    HPS_MPI(MPI_Bcast(&exists, 1, MPI_INT, 0, t->world));
+    if (!exists) {
+        return HPS_OK;
+    }
+    HPS_TRY(hps_checkpoint_find(t->world, output, path));
+    if (*path != NULL && strcmp(resume, "never") == 0) {
+        free(*path);
+        *path = NULL;
+        return hps_config_fail(t->config, "train.resume", "never, but %s holds checkpoints of an earlier run; set it to "
+                               "auto, or choose another output", output);
+    }
+    return HPS_OK;
+}
+
+/* Whether the checkpoint is one of this run: same data dimension, same configuration where it decides the bits. */
+static hps_status check_head(const hps_training *t, const char *path, const hps_checkpoint_head *head)
+{
+    const int64_t d = t->dataset.info->d;
+    hps_config *there = NULL;
+    char text[512];
+
+    if (head->d != d) {
+        return hps_fail(HPS_ECONFIG, "%s: a checkpoint of d %lld, but the store has d %lld; choose the store that it was "
+                        "trained on, or another output", path, (long long)head->d, (long long)d);
+    }
+    if (head->config_hash == t->hash) {
+        return HPS_OK;
+    }
+    const hps_status status = hps_config_read_text(path, head->config, &there);
+    const bool known = status == HPS_OK && hps_config_difference(t->config, there, text, sizeof(text));
+    hps_config_destroy(&there);
+    return hps_fail(HPS_ECONFIG, "%s: a checkpoint of another configuration (%s); give it back its values, or choose "
+                    "another output", path, known ? text : "its keys are not known here");
+}
+
+static hps_status resume(hps_training *t, const char *path)
+{
+    hps_checkpoint_head head;
+
+    HPS_TRY(hps_checkpoint_read_head(t->world, path, &head));
+    hps_status status = hps_agree(t->world, check_head(t, path, &head));
+    hps_checkpoint_head_free(&head);
+    HPS_TRY(status);
+    HPS_TRY(hps_checkpoint_read(&t->grid, path, roles_of(t->config), &t->model));
+    hps_log("train", "goes on from %s: step %lld", path, (long long)t->model->step);
+    return HPS_OK;
+}
+
+static hps_status new_model(hps_training *t)
+{
+    const hps_config *c = t->config;
+
+    HPS_TRY(hps_agree(t->world, hps_model_create(&t->grid, c->model.latents, t->dataset.info->d, c->model.k,
+                                                 roles_of(c), &t->model)));
+    t->model->hook = strdup(t->dataset.info->hook);
+    t->model->model_name = strdup(t->dataset.info->model_name);
+    return HPS_OK;
+}
+
+/* How the stream is scaled: as the checkpoint says, else by the store's statistics, else by those of the sample. */
+static hps_status set_scale(hps_training *t, int64_t sample_rows)
+{
+    const hps_store_info *info = t->dataset.info;
+    hps_model *m = t->model;
+    double mean_sq_norm = info->mean_sq_norm;
+
+    if (m->step == 0) {
+        m->norm = t->config->data.scale == HPS_SCALE_NONE    ? HPS_NORM_NONE
+                  : t->config->data.scale == HPS_SCALE_TOKEN ? HPS_NORM_TOKEN
+                                                             : HPS_NORM_SCALE;
+        m->scale = 1;
+        if (m->norm == HPS_NORM_SCALE) {
+            if (!info->has_statistics) {
+                hps_sample sample;
+                HPS_TRY(hps_sample_take(&t->grid, t->feed, sample_rows, info->d, false, &sample));
+                mean_sq_norm = sample.mean_sq_norm;
+                hps_sample_destroy(&sample);
+            }
+            m->scale = sqrt((double)info->d / mean_sq_norm);
+        }
+    }
+    hps_feed_set_norm(t->feed, m->norm, m->scale);
+    return HPS_OK;
+}
+
+static hps_step_options step_options(const hps_training *t, double V)
+{
+    const hps_config *c = t->config;
+
+    return (hps_step_options){.B = c->train.batch,
+                              .V = V,
+                              .aux_k = c->train.aux.k,
+                              .aux_coefficient = c->train.aux.coefficient,
+                              .dead_tokens = c->train.aux.dead_tokens,
+                              .lr = c->train.lr,
+                              .warmup_steps = c->train.warmup_steps,
+                              .steps = (c->train.tokens + c->train.batch - 1) / c->train.batch,
+                              .decay = c->train.decay,
+                              .beta1 = c->train.beta1,
+                              .beta2 = c->train.beta2,
+                              .epsilon = c->train.epsilon,
+                              .clip = c->train.clip,
+                              .ema = c->train.ema,
+                              .threads = (int)c->grid.threads};
+}
+
+static hps_status make_feeds(hps_training *t)
+{
+    const hps_config *c = t->config;
+    hps_feed_options options = {.first = 0,
+                                .rows = t->dataset.train,
+                                .shuffled = true,
+                                .seed = (uint64_t)c->train.seed,
+                                .batch = c->train.batch,
+                                .norm = HPS_NORM_NONE,
+                                .scale = 1};
+
+    HPS_TRY(hps_feed_create(&t->grid, t->dataset.store, &options, &t->feed));
+    if (t->dataset.holdout > 0) {
+        options.first = t->dataset.train;
+        options.rows = t->dataset.holdout;
+        options.shuffled = false;
+        HPS_TRY(hps_feed_create(&t->grid, t->dataset.store, &options, &t->heldout));
+    }
+    return HPS_OK;
+}
+
+/* Feeds, scale, V, trainer and, in a new run, the initial parameters. */
+static hps_status make_trainer(hps_training *t)
+{
+    const hps_config *c = t->config;
+    const int64_t rows = c->train.sample < t->dataset.train ? c->train.sample : t->dataset.train;
+    const bool fresh = t->model->step == 0;
+    hps_sample sample;
+
+    HPS_TRY(make_feeds(t));
+    HPS_TRY(set_scale(t, rows));
+    if (t->heldout != NULL) {
+        hps_feed_set_norm(t->heldout, t->model->norm, t->model->scale);
+    }
+    HPS_TRY(hps_sample_take(&t->grid, t->feed, rows, t->dataset.info->d, fresh, &sample));
+    t->options = step_options(t, sample.V);
+    hps_status status = hps_trainer_create(&t->grid, t->kernels, t->model, &t->options, &t->trainer);
+    if (status == HPS_OK && fresh) {
+        status = hps_model_initialise(hps_trainer_forward(t->trainer), t->feed, &sample, (uint64_t)c->train.seed);
+    }
+    hps_sample_destroy(&sample);
+    return status;
+}
+
+hps_status hps_training_prepare(hps_training *t)
+{
+    static const char *const backend[] = {
+        [HPS_BACKEND_AUTO] = "auto", [HPS_BACKEND_REF] = "ref", [HPS_BACKEND_BLAS] = "blas"};
+    char *path;
+
+    t->resident_at_start = hps_memory_resident();
+    HPS_TRY(hps_grid_create(t->world, (int)t->config->grid.groups, &t->grid));
+    HPS_TRY(hps_kernels_choose(backend[t->config->kernels.backend], &t->kernels));
+    HPS_TRY(open_data(t));
+    HPS_TRY(hps_agree(t->world, hps_config_text(t->config, &t->text)));
+    t->hash = hps_config_hash(t->config);
+    HPS_TRY(find_checkpoint(t, &path));
+    if (path != NULL) {
+        const hps_status status = resume(t, path);
+        free(path);
+        HPS_TRY(status);
+    } else {
+        HPS_TRY(new_model(t));
+    }
+    return make_trainer(t);
+}
+
+void hps_training_release(hps_training *t)
+{
+    hps_metrics_close(&t->metrics);
+    hps_trainer_destroy(&t->trainer);
+    hps_feed_destroy(&t->feed);
+    hps_feed_destroy(&t->heldout);
+    hps_model_destroy(&t->model);
+    hps_dataset_close(&t->dataset);
+    hps_grid_destroy(&t->grid);
+    HPS_FREE(&t->text);
+}

@@ -1,0 +1,116 @@
+#include "training.h"
+
+#include "hpsae/base/log.h"
+#include "hpsae/base/memory.h"
+#include "hpsae/model/model.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static const double MIB = 1048576.0;
+
+void hps_training_introduce(const hps_training *t)
+{
+    const hps_model *m = t->model;
+    const hps_config *c = t->config;
+    const unsigned roles = 1u << HPS_VALUE | 1u << HPS_MOMENT1 | 1u << HPS_MOMENT2 |
+                           (c->train.ema > 0 ? 1u << HPS_AVERAGE : 0);
+    const double state = (double)hps_model_bytes(&m->shard, roles) / MIB, live = (double)hps_memory_live() / MIB;
+
+    hps_log("train", "%lld latents, k %lld, d %lld; %lld steps of %lld tokens; %lld rows train, %lld are held out",
+            (long long)m->shard.n, (long long)m->k, (long long)m->shard.d, (long long)t->options.steps,
+            (long long)t->options.B, (long long)t->dataset.train, (long long)t->dataset.holdout);
+    hps_log("train", "%d ranks of %d threads, kernels %s (%s), lr %.3g, inputs scaled by %.5g, V %.5g", t->grid.P,
+            t->options.threads, t->kernels->name, t->kernels->isa, t->options.lr, m->scale, t->options.V);
+    hps_log("train", "memory a rank: parameters and moments %.1f MiB, buffers %.1f MiB, libraries %.1f MiB", state,
+            live - state, (double)t->resident_at_start / MIB);
+}
+
+static double tokens_per_second(const hps_training *t, const hps_interval *i)
+{
+    return i->seconds > 0 ? (double)(i->steps * t->options.B) / i->seconds : 0;
+}
+
+void hps_training_progress(const hps_training *t, const hps_step_report *r, const hps_interval *i)
+{
+    const int64_t left = t->options.steps - t->model->step;
+    const double rate = tokens_per_second(t, i);
+    char eta[32];
+
+    hps_duration(rate > 0 ? (double)(left * t->options.B) / rate : 0, eta);
+    hps_log("train", "step %lld/%lld, %.3g tokens: fvu %.4f, L0 %.1f, dead %.1f %%, %.0f tokens/s, %s left",
+            (long long)t->model->step, (long long)t->options.steps, (double)t->model->tokens, r->fvu, r->l0,
+            100 * (double)r->dead / (double)t->model->shard.n, rate, eta);
+}
+
+/* Mean seconds a step of each phase: the smallest, mean and largest over the ranks, and the rank of the largest. */
+static json_t *phases(const hps_training *t, const hps_interval *i)
+{
+    static const char *const name[HPS_PHASES] = {"io", "encode", "select", "decode", "aux", "gradient_adam", "comm"};
+    double least[HPS_PHASES], sum[HPS_PHASES];
+    struct {
+        double value;
+        int rank;
+    } mine[HPS_PHASES], most[HPS_PHASES];
+    int rank, size;
+    const MPI_Comm comm = t->world;
+
+    MPI_Comm_rank(comm, &rank);
+    MPI_Comm_size(comm, &size);
+    memset(mine, 0, sizeof(mine));
+    for (int p = 0; p < HPS_PHASES; p++) {
+        mine[p].value = least[p] = sum[p] = i->phase[p] / (double)(i->steps > 0 ? i->steps : 1);
+        mine[p].rank = rank;
+    }
+    HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, least, HPS_PHASES, MPI_DOUBLE, MPI_MIN, comm));
+    HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, sum, HPS_PHASES, MPI_DOUBLE, MPI_SUM, comm));
+    HPS_MPI(MPI_Allreduce(mine, most, HPS_PHASES, MPI_DOUBLE_INT, MPI_MAXLOC, comm));
+    json_t *all = json_object();
+    for (int p = 0; p < HPS_PHASES; p++) {
+        json_object_set_new(all, name[p], json_pack("{s:f,s:f,s:f,s:i}", "min", least[p], "mean", sum[p] / size, "max",
+                                                    most[p].value, "max_rank", most[p].rank));
+    }
+    return all;
+}
+
+static json_t *line_of(const hps_training *t, const hps_step_report *r, const hps_interval *i)
+{
+    const hps_model *m = t->model;
+    const double n = (double)m->shard.n, d = (double)m->shard.d, rate = tokens_per_second(t, i);
+    json_t *line = json_object();
+
+    json_object_set_new(line, "step", json_integer(m->step));
+    json_object_set_new(line, "tokens", json_integer(m->tokens));
+    json_object_set_new(line, "fvu", hps_json_real(r->fvu));
+    json_object_set_new(line, "aux_fvu", hps_json_real(r->aux_fvu));
+    json_object_set_new(line, "l0", hps_json_real(r->l0));
+    json_object_set_new(line, "dead", hps_json_real((double)r->dead / n));
+    json_object_set_new(line, "lr", hps_json_real(r->lr));
+    json_object_set_new(line, "grad_norm", hps_json_real(r->grad_norm));
+    json_object_set_new(line, "tokens_per_s", hps_json_real(rate));
+    json_object_set_new(line, "gflops", hps_json_real(1e-9 * rate * (2 * n * d + 8 * (double)m->k * d)));
+    return line;
+}
+
+hps_status hps_training_record(hps_training *t, const hps_step_report *r, const hps_interval *i, bool evaluated)
+{
+    const hps_checksum sum = hps_model_checksum(t->grid.model, t->model);
+    json_t *seconds = phases(t, i);
+    hps_status status = HPS_OK;
+    char hex[17];
+
+    snprintf(hex, sizeof(hex), "%016" PRIx64, sum.values);
+    if (t->metrics != NULL) {
+        json_t *line = line_of(t, r, i);
+        json_object_set(line, "seconds", seconds);
+        if (evaluated) {
+            json_object_set_new(line, "heldout_ev", hps_json_real(t->evaluation.ev));
+            json_object_set_new(line, "heldout_l0", hps_json_real(t->evaluation.l0));
+            json_object_set_new(line, "heldout_mse", hps_json_real(t->evaluation.mse));
+        }
+        json_object_set_new(line, "checksum", json_string(hex));
+        status = hps_metrics_line(t->metrics, line);
+    }
+    json_decref(seconds);
+    return hps_agree(t->world, status);
+}

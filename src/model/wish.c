@@ -1,0 +1,76 @@
+#include "training.h"
+
+#include "hpsae/base/file.h"
+#include "hpsae/base/log.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t signalled;
+static struct sigaction old_term, old_usr1;
+
+static void note_signal(int number)
+{
+    (void)number;
+    signalled = 1;
+}
+
+void hps_wish_listen(void)
+{
+    struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
+
+    sigemptyset(&action.sa_mask);
+    signalled = 0;
+    sigaction(SIGTERM, &action, &old_term);
+    sigaction(SIGUSR1, &action, &old_usr1);
+}
+
+void hps_wish_restore(void)
+{
+    sigaction(SIGTERM, &old_term, NULL);
+    sigaction(SIGUSR1, &old_usr1, NULL);
+}
+
+/* Looked for once a second: a parallel file system need not be asked every step. */
+static bool stop_file(const char *directory)
+{
+    static double looked;
+    char path[HPS_PATH_MAX];
+
+    if (hps_elapsed() - looked < 1 && looked > 0) {
+        return false;
+    }
+    looked = hps_elapsed();
+    return hps_path_join(directory, "stop", path) == HPS_OK && access(path, F_OK) == 0;
+}
+
+hps_wish hps_wish_now(int rank, const char *directory, double max_minutes, double save_seconds, double last_save)
+{
+    if (signalled) {
+        return HPS_STOP_SIGNAL;
+    }
+    if (rank != 0) {
+        return HPS_GO_ON;
+    }
+    if (stop_file(directory)) {
+        return HPS_STOP_FILE;
+    }
+    if (max_minutes > 0 && hps_elapsed() >= 60 * max_minutes) {
+        return HPS_STOP_TIME;
+    }
+    return save_seconds > 0 && hps_elapsed() - last_save >= save_seconds ? HPS_SAVE : HPS_GO_ON;
+}
+
+const char *hps_wish_words(hps_wish wish)
+{
+    static const char *const words[] = {
+        [HPS_GO_ON] = "nothing",
+        [HPS_SAVE] = "a checkpoint is due",
+        [HPS_STOP_TIME] = "train.max_minutes has passed",
+        [HPS_STOP_FILE] = "there is a file `stop` in the output directory",
+        [HPS_STOP_SIGNAL] = "a signal asked for it",
+    };
+
+    return words[wish];
+}
