@@ -1,4 +1,5 @@
 """Reads rows of an activation store: HDF5, [N, d] under /activations, one file or several that count as one."""
+import math
 import os
 
 import h5py
@@ -58,8 +59,8 @@ def read_rows(paths, hook=""):
 
 
 def split(rows, holdout):
-    """(training rows, held-out rows) as the program splits them: see data.holdout."""
-    count = int(holdout) if holdout >= 1 else int(holdout * len(rows))
+    """(training rows, held-out rows) as the program splits them: the last rows, a count or, below 1, a share."""
+    count = int(holdout) if holdout >= 1 else math.ceil(holdout * len(rows))
     return rows[: len(rows) - count], rows[len(rows) - count:]
 
 

@@ -252,19 +252,29 @@ def learning_rate(options, step):
     return options.lr * warm * (min(1.0, left / falling) if falling > 0 else 1.0)
 
 
-def adam(state, gradient, lr, options):
-    """Adam with bias correction (Kingma and Ba 2015, algorithm 1), on all tensors."""
-    t = state.step
+def update_moments(state, gradient, options):
+    """Adam's two moments (Kingma and Ba 2015, algorithm 1)."""
     state.moment1 = state.moment1.map(lambda m, g: options.beta1 * m + (1 - options.beta1) * g, gradient)
     state.moment2 = state.moment2.map(lambda v, g: options.beta2 * v + (1 - options.beta2) * g**2, gradient)
-    correct1, correct2 = 1 - options.beta1**t, 1 - options.beta2**t
+
+
+def move(state, lr, options):
+    """Adam's move with bias correction, from the moments of step state.step; then rows of unit length."""
+    correct1, correct2 = 1 - options.beta1**state.step, 1 - options.beta2**state.step
     state.value = state.value.map(
         lambda w, m, v: w - lr * (m / correct1) / (np.sqrt(v / correct2) + options.epsilon),
         state.moment1, state.moment2)
+    state.value.W_dec = unit_rows(state.value.W_dec)
 
 
 def unit_rows(W):
     return W / np.linalg.norm(W, axis=1, keepdims=True)
+
+
+def averaged(average, value, decay, step):
+    """The bias-corrected average after `step` steps, A_t / (1 - decay^t) with A_t = decay A_{t-1} + (1 - decay) w_t."""
+    earlier, now = 1 - decay ** (step - 1), 1 - decay**step
+    return average.map(lambda a, w: (decay * earlier * a + (1 - decay) * w) / now, value)
 
 
 def choose(state, x, options):
@@ -298,9 +308,9 @@ def train_step(state, x, options):
     state.tokens += len(x)
     count_fired(state, slots, z, state.tokens)
     lr = learning_rate(options, state.step)
-    adam(state, gradient, lr, options)
-    state.value.W_dec = unit_rows(state.value.W_dec)
+    update_moments(state, gradient, options)
+    move(state, lr, options)
     if options.ema > 0.0:
-        state.average = state.average.map(lambda a, w: options.ema * a + (1 - options.ema) * w, state.value)
+        state.average = averaged(state.average, state.value, options.ema, state.step)
     return {"fvu": fvu, "aux": aux_loss, "l0": np.mean(np.sum(z > 0, axis=1)), "dead": int(dead.sum()),
             "grad_norm": grad_norm, "lr": lr, "gap": gap, "gradient": gradient}
