@@ -37,7 +37,8 @@ def floor_rows(used, evaluation):
 
 def checksum_rows(run, other):
     """(lines, agreed) on the checksums of two runs at the steps that both logged."""
-    logs = [{r["step"]: r["checksum"] for r in run_files.read_metrics(path) if "checksum" in r} for path in (run, other)]
+    logs = [{r["step"]: r["checksum"] for r in run_files.read_metrics(path) if "checksum" in r}
+            for path in (run, other)]
     ranks = [required(path, "run.json").get("ranks", "?") for path in (run, other)]
     common = sorted(set(logs[0]) & set(logs[1]))
     if not common:
@@ -70,7 +71,7 @@ def body(arguments):
     size, floor = floor_rows(used, evaluation)
     name = f"dictionary of {int(used['model.latents']):,} latents, L0 {evaluation['l0']:.1f}"
     print(f"\n{run}: {records[-1]['tokens']:,} tokens; {size}")
-    print_table("Held-out explained variance", [(name, f"{evaluation['ev']:.4f}")] + [(n, f"{v:.4f}") for n, v in floor])
+    print_table("Held-out explained variance", [(n, f"{v:.4f}") for n, v in [(name, evaluation["ev"])] + floor])
     print_table("Training", [
         ("L0, active latents a token", f"{evaluation['l0']:.2f}"),
         ("dead latents", f"{100 * evaluation['dead']:.2f} %"),

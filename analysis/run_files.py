@@ -40,7 +40,7 @@ def read_metrics(run):
 
 
 def read_used(run):
-    """used.yaml as {"section.key": text or [texts]}: the lines `key: value` that the program writes, sections indented."""
+    """used.yaml, as the program writes it (`key: value`, sections indented), as {"section.key": text or [texts]}."""
     path, used, sections = os.path.join(run, "used.yaml"), {}, []
     try:
         with open(path, encoding="utf-8") as file:
