@@ -197,9 +197,9 @@ hps_status hps_h5_set_text(hid_t object, const char *name, const char *text)
 {
     const hid_t type = H5Tcopy(H5T_C_S1);
 
-    H5Tset_size(type, strlen(text) + 1);
+    H5Tset_size(type, H5T_VARIABLE);
     H5Tset_cset(type, H5T_CSET_UTF8);
-    const hps_status status = set_attribute(object, name, type, H5Screate(H5S_SCALAR), text);
+    const hps_status status = set_attribute(object, name, type, H5Screate(H5S_SCALAR), &text);
     H5Tclose(type);
     return status;
 }
@@ -207,6 +207,11 @@ hps_status hps_h5_set_text(hid_t object, const char *name, const char *text)
 hps_status hps_h5_set_int(hid_t object, const char *name, int64_t value)
 {
     return set_attribute(object, name, H5T_STD_I64LE, H5Screate(H5S_SCALAR), &value);
+}
+
+hps_status hps_h5_set_real(hid_t object, const char *name, double value)
+{
+    return set_attribute(object, name, H5T_IEEE_F64LE, H5Screate(H5S_SCALAR), &value);
 }
 
 hps_status hps_h5_set_reals(hid_t object, const char *name, int64_t count, const double *values)

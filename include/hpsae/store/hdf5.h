@@ -46,6 +46,7 @@ bool hps_h5_get_reals(hid_t object, const char *name, int64_t count, double *val
 /* Local, on the rank that has the file open.  Writes an attribute anew.  Error: HPS_EIO with the library's reason. */
 hps_status hps_h5_set_text(hid_t object, const char *name, const char *text);
 hps_status hps_h5_set_int(hid_t object, const char *name, int64_t value);
+hps_status hps_h5_set_real(hid_t object, const char *name, double value);
 hps_status hps_h5_set_reals(hid_t object, const char *name, int64_t count, const double *values);
 
 /*
