@@ -107,7 +107,7 @@ compiles() {
 has() {
     case $1 in
     compiler | hdf5 | openblas | libyaml | jansson | random123) compiles "$1" ;;
-    mpirun) command -v ${MPIRUN:-mpirun} > /dev/null ;; # shellcheck disable=SC2086
+    mpirun) launcher=${MPIRUN:-mpirun} && command -v "${launcher%% *}" > /dev/null ;;
     numpy | scipy | h5py | matplotlib) "$PYTHON" -c "import importlib.util as u, sys; sys.exit(not u.find_spec('$1'))" 2>/dev/null ;;
     *) command -v "$1" > /dev/null ;;
     esac
@@ -172,7 +172,7 @@ write_flags() {
     done
     mkdir -p "$(dirname "$1")"
     printf '# Written by scripts/setup.sh.\ndeps.found_by := %s\ndeps.cppflags := %s\ndeps.ldlibs := %s\n' \
-        "$found_by" "$(echo $all_cflags)" "$(echo $all_ldflags)" > "$1" # shellcheck disable=SC2086
+        "$found_by" "$all_cflags" "$all_ldflags" > "$1"
 }
 
 missing > "$scratch/missing"

@@ -26,7 +26,7 @@ const char *hps_status_message(void)
     return message;
 }
 
-hps_status hps_fail(hps_status code, const char *format, ...)
+hps_status(hps_fail)(hps_status code, const char *format, ...)
 {
     char text[HPS_MESSAGE_MAX]; /* the arguments may point into `message` */
     va_list args;
