@@ -74,7 +74,7 @@ def body(arguments):
     print_table("Held-out explained variance", [(n, f"{v:.4f}") for n, v in [(name, evaluation["ev"])] + floor])
     print_table("Training", [
         ("L0, active latents a token", f"{evaluation['l0']:.2f}"),
-        ("dead latents", f"{100 * evaluation['dead']:.2f} %"),
+        ("dead latents", "not known" if evaluation["dead"] is None else f"{100 * evaluation['dead']:.2f} %"),
         (f"tokens/s on {required(run, 'run.json').get('ranks', '?')} ranks", speed(records))])
     if len(arguments) == 2:
         lines, agreed = checksum_rows(run, arguments[1])

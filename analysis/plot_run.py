@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Draws a training run: plot_run.py RUN [OUT.png]
 
-Reads RUN/metrics.jsonl, and RUN/eval.json, run.json where they are; writes RUN/run.png: training loss and held-out
+Reads RUN/metrics.jsonl, and RUN/eval.json, used.yaml where they are; writes RUN/run.png: training loss and held-out
 explained variance, dead latents, learning rate and gradient norm, throughput, and how often the latents fire.
 """
 import os
@@ -35,6 +35,10 @@ def amount(value, _position=None):
         if abs(value) >= size:
             return f"{value / size:.4g}{letter}"
     return f"{value:.4g}"
+
+
+def thousands(count):
+    return f"{count:,}".replace(",", "\u2009")
 
 
 def decimal(value, _position=None):
@@ -191,12 +195,13 @@ def draw_density(axis, evaluation):
                   va="top", color=GREY, fontweight="bold")
 
 
-def heading(records, evaluation, about):
+def heading(records, evaluation, used):
     """One line of figures under the title: what there is of them."""
     last = records[-1]
-    sizes = {key: (about or {}).get(key) for key in ("d", "n", "k")}
-    parts = [f"{key} {value}" for key, value in sizes.items() if run_files.is_number(value)]
-    parts.append(f"{last.get('tokens', 0) / 1e6:.3g}M tokens in {last['step']:,} steps".replace(",", "\u2009"))
+    parts = []
+    if "model.latents" in used and "model.k" in used:
+        parts.append(f"{thousands(int(used['model.latents']))} latents, k {used['model.k']}")
+    parts.append(f"{last.get('tokens', 0) / 1e6:.3g}M tokens in {thousands(last['step'])} steps")
     ev = (evaluation or {}).get("ev")
     if run_files.is_number(ev):
         parts.append(f"held-out ev {ev:.4f}")
@@ -208,7 +213,7 @@ def heading(records, evaluation, about):
 def draw(run, out):
     records = run_files.read_metrics(run)
     evaluation = run_files.read_json(os.path.join(run, "eval.json"))
-    about = run_files.read_json(os.path.join(run, "run.json"))
+    used = run_files.read_used(run) if os.path.exists(os.path.join(run, "used.yaml")) else {}
     plt.rcParams.update(STYLE)
     figure, axes = plt.subplots(2, 3, figsize=(16, 9), dpi=120)
     draw_loss(axes[0, 0], records)
@@ -219,7 +224,7 @@ def draw(run, out):
     draw_rate(axes[1, 2], records)
     figure.subplots_adjust(left=0.06, right=0.945, bottom=0.075, top=0.835, wspace=0.3, hspace=0.42)
     figure.text(0.06, 0.955, os.path.basename(os.path.abspath(run)), fontsize=21, fontweight="bold", va="center")
-    figure.text(0.06, 0.912, heading(records, evaluation, about), fontsize=13, color=GREY, va="center")
+    figure.text(0.06, 0.912, heading(records, evaluation, used), fontsize=13, color=GREY, va="center")
     figure.savefig(out + ".tmp", format="png")
     os.replace(out + ".tmp", out)
     plt.close(figure)
