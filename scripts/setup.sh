@@ -10,7 +10,7 @@ table() {
     cat <<'END'
 build    compiler  |C compiler with MPI   |gcc libc6-dev libopenmpi-dev openmpi-bin|gcc openmpi-devel          |openmpi        |CC=mpicc
 build    mpirun    |MPI launcher          |openmpi-bin                   |openmpi                    |openmpi        |MPIRUN=mpirun
-build    hdf5      |Parallel HDF5         |libhdf5-openmpi-dev           |hdf5-openmpi-devel         |hdf5+mpi       |HDF5_DIR=/path
+build    hdf5      |Parallel HDF5         |libhdf5-openmpi-dev pkg-config|hdf5-openmpi-devel         |hdf5+mpi       |HDF5_DIR=/path
 build    openblas  |OpenBLAS              |libopenblas-dev               |openblas-devel             |openblas       |OPENBLAS_DIR=/path
 build    libyaml   |libyaml               |libyaml-dev                   |libyaml-devel              |libyaml        |LIBYAML_DIR=/path
 build    jansson   |jansson               |libjansson-dev                |jansson-devel              |jansson        |JANSSON_DIR=/path
@@ -114,10 +114,10 @@ has() {
 }
 
 missing() {
-    table | while read -r group key rest; do
-        case " $groups " in *" $group "*) ;; *) continue ;; esac
-        key=${key%%|*}
-        has "$key" || echo "$group $key $rest"
+    table | while IFS='|' read -r which rest; do
+        # shellcheck disable=SC2086 # two words
+        set -- $which
+        case " $groups " in *" $1 "*) has "$2" || echo "$which|$rest" ;; esac
     done
 }
 
@@ -149,9 +149,9 @@ explain() {
     echo "hpsae needs the following, which this machine lacks (or the compiler $CC cannot use):"
     echo
     {
-        echo " |  what|Debian, Ubuntu|Fedora, EPEL|Spack|or set"
-        sed 's/^[a-z]* [^|]*|/ |  /' "$scratch/missing"
-    } | awk -F'|' '{ gsub(/ +$/, "", $2); printf "%-24s %-30s %-24s %-15s %s\n", $2, trim($3), trim($4), trim($5), trim($6) }
+        echo "|what|Debian, Ubuntu|Fedora, EPEL|Spack|or set"
+        cat "$scratch/missing"
+    } | awk -F'|' '{ printf "  %-20s %-44s %-24s %-14s %s\n", trim($2), trim($3), trim($4), trim($5), trim($6) }
                    function trim(s) { gsub(/^ +| +$/, "", s); return s }'
     cat <<END
 
