@@ -15,6 +15,7 @@
 #include <string.h>
 
 const hps_command hps_commands[] = {
+    {"synth", hps_cmd_synth, true, true, "write activations from a planted dictionary"},
     {"shuffle", hps_cmd_shuffle, true, true, "permute activations into a store with its statistics"},
     {"train", hps_cmd_train, true, true, "train a dictionary, going on where an earlier run stopped"},
     {"eval", hps_cmd_eval, true, true, "measure a dictionary on held-out activations"},
