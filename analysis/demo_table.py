@@ -51,6 +51,11 @@ def checksum_rows(run, other):
     return lines + [(f"over {len(common)} logged steps", verdict)], agreed
 
 
+def share_dead(evaluation, records):
+    """As evaluation says; it knows nothing of the training when it was given the weights alone."""
+    return records[-1]["dead"] if evaluation["dead"] is None else evaluation["dead"]
+
+
 def speed(records):
     _, values = run_files.series(records, "tokens_per_s", against="step")
     return f"{np.median(values):,.0f}" if values else "not logged"
@@ -74,7 +79,7 @@ def body(arguments):
     print_table("Held-out explained variance", [(n, f"{v:.4f}") for n, v in [(name, evaluation["ev"])] + floor])
     print_table("Training", [
         ("L0, active latents a token", f"{evaluation['l0']:.2f}"),
-        ("dead latents", "not known" if evaluation["dead"] is None else f"{100 * evaluation['dead']:.2f} %"),
+        ("dead latents", f"{100 * share_dead(evaluation, records):.2f} %"),
         (f"tokens/s on {required(run, 'run.json').get('ranks', '?')} ranks", speed(records))])
     if len(arguments) == 2:
         lines, agreed = checksum_rows(run, arguments[1])

@@ -148,6 +148,7 @@ def draw_gradient_norm(axis, records):
     other = axis.twinx()
     other.grid(False)
     other.spines["right"].set_visible(True)
+    other.plot(x, y, color=GREY, alpha=0.35, linewidth=1)
     other.plot(x, smoothed(y), color=GREY, linewidth=1.5)
     other.set_yscale("log")
     other.set_ylim(min(y) / 1.3, max(y) * 1.3)
