@@ -123,7 +123,7 @@ static hps_status save(const hps_run *run)
 
 hps_status hps_run_save(hps_run *run)
 {
-    return hps_agree(run->comm, run->rank == 0 ? save(run) : HPS_OK);
+    return hps_share_status(run->comm, run->rank == 0 ? save(run) : HPS_OK);
 }
 
 static hps_status open_here(const char *directory, hps_run *run)
@@ -139,7 +139,7 @@ static hps_status open_here(const char *directory, hps_run *run)
 
 static hps_status begin(const char *directory, int argc, char *const *argv, hps_run *run)
 {
-    HPS_TRY(hps_agree(run->comm, open_here(directory, run)));
+    HPS_TRY(hps_share_status(run->comm, open_here(directory, run)));
     hps_run_note(run, "status", json_string("running"));
     note_build(run);
     note_command_line(run, argc, argv);

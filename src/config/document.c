@@ -43,19 +43,6 @@ static bool null_scalar(const yaml_node_t *node)
     return false;
 }
 
-/* libyaml gives a node without a tag that of text, list or mapping. */
-static bool tagged(const yaml_node_t *node)
-{
-    static const char *const usual[] = {YAML_STR_TAG, YAML_SEQ_TAG, YAML_MAP_TAG};
-
-    for (size_t i = 0; i < 3; i++) {
-        if (node->tag != NULL && strcmp((const char *)node->tag, usual[i]) == 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static hps_status refuse_unknown(const hps_place *place, const char *path)
 {
     char near[64], shown[HPS_SHOWN_MAX];
@@ -76,9 +63,6 @@ static hps_status scalar_of(const reader *r, const hps_key *key, const yaml_node
     char allowed[HPS_ALLOWED_MAX];
 
     hps_schema_allowed(key, allowed);
-    if (tagged(node)) {
-        return hps_place_fail(&place, key->path, "a YAML tag; allowed: %s, without a tag", allowed);
-    }
     if (node->type != YAML_SCALAR_NODE) {
         return hps_place_fail(&place, key->path, "a %s, where one value is wanted; allowed: %s",
                               node->type == YAML_SEQUENCE_NODE ? "list" : "section", allowed);
@@ -120,7 +104,7 @@ static hps_status set_key(const reader *r, int number, const yaml_node_t *name, 
     if (known->given) {
         return hps_place_fail(&here, key->path, "given twice, first in line %zu; keep one", known->line);
     }
-    if (key->type == HPS_KEY_LIST && node->type == YAML_SEQUENCE_NODE && !tagged(node)) {
+    if (key->type == HPS_KEY_LIST && node->type == YAML_SEQUENCE_NODE) {
         HPS_TRY(set_sequence(r, key, node));
     } else {
         const hps_place place = place_of(r, node);
@@ -187,7 +171,7 @@ static hps_status read_pair(const reader *r, const char *section, const yaml_nod
     if (null_scalar(node)) {
         return HPS_OK;
     }
-    if (node->type != YAML_MAPPING_NODE || tagged(node)) {
+    if (node->type != YAML_MAPPING_NODE) {
         const hps_place wrong = place_of(r, node);
         return hps_place_fail(&wrong, path, "is a section; allowed: its keys, indented below it");
     }
@@ -204,35 +188,6 @@ static hps_status read_section(const reader *r, const char *section, const yaml_
     return HPS_OK;
 }
 
-/* Line and column of a byte, for errors of which libyaml tells the offset only. */
-static hps_place place_of_byte(const char *file, const char *text, size_t offset)
-{
-    hps_place place = {.file = file, .line = 1, .column = 1};
-
-    for (size_t i = 0; i < offset; i++) {
-        place.column++;
-        if (text[i] == '\n') {
-            place.line++;
-            place.column = 1;
-        }
-    }
-    return place;
-}
-
-static hps_status refuse_yaml(const char *file, const yaml_parser_t *parser, const char *text, size_t length)
-{
-    hps_place place = {.file = file, .line = parser->problem_mark.line + 1, .column = parser->problem_mark.column + 1};
-
-    if (parser->error == YAML_MEMORY_ERROR) {
-        return hps_fail(HPS_ENOMEM, "%s: no memory to read it", file);
-    }
-    if (parser->error == YAML_READER_ERROR) {
-        place = place_of_byte(file, text, parser->problem_offset < length ? parser->problem_offset : length);
-    }
-    return hps_place_fail(&place, NULL, "not YAML: %s; see configs/ for examples",
-                          parser->problem == NULL ? "cannot be read" : parser->problem);
-}
-
 static hps_status read_root(const reader *r)
 {
     const yaml_node_t *root = yaml_document_get_root_node(r->document);
@@ -241,28 +196,11 @@ static hps_status read_root(const reader *r)
     if (root == NULL || null_scalar(root)) {
         return hps_place_fail(&start, NULL, "the file is empty; see configs/ for examples");
     }
-    if (root->type != YAML_MAPPING_NODE || tagged(root)) {
+    if (root->type != YAML_MAPPING_NODE) {
         start = place_of(r, root);
         return hps_place_fail(&start, NULL, "no configuration; sections with their keys are wanted, see configs/");
     }
     return read_section(r, "", root);
-}
-
-static hps_status refuse_second(yaml_parser_t *parser, const char *file, const char *text, size_t length)
-{
-    yaml_document_t document;
-    hps_status status = HPS_OK;
-
-    if (yaml_parser_load(parser, &document) == 0) {
-        return refuse_yaml(file, parser, text, length);
-    }
-    if (yaml_document_get_root_node(&document) != NULL) {
-        const hps_place place = {
-            .file = file, .line = document.start_mark.line + 1, .column = document.start_mark.column + 1};
-        status = hps_place_fail(&place, NULL, "a second document; one file holds one");
-    }
-    yaml_document_delete(&document);
-    return status;
 }
 
 hps_status hps_document_read(hps_config *config, const char *text, size_t length)
@@ -270,20 +208,19 @@ hps_status hps_document_read(hps_config *config, const char *text, size_t length
     const char *file = config->source->file;
     yaml_parser_t parser;
     yaml_document_t document;
+    hps_status status = HPS_OK;
 
+    HPS_TRY(hps_document_scan(file, text, length));
     if (yaml_parser_initialize(&parser) == 0) {
         return hps_fail(HPS_ENOMEM, "%s: no memory to read it", file);
     }
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, length);
-    hps_status status = HPS_OK;
     if (yaml_parser_load(&parser, &document) == 0) {
-        status = refuse_yaml(file, &parser, text, length);
+        /* The scan found nothing wrong with it. */
+        status = hps_fail(HPS_ENOMEM, "%s: no memory to read it", file);
     } else {
         status = read_root(&(reader){config, &document});
         yaml_document_delete(&document);
-        if (status == HPS_OK) {
-            status = refuse_second(&parser, file, text, length);
-        }
     }
     yaml_parser_delete(&parser);
     return status;

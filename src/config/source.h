@@ -15,8 +15,14 @@ struct hps_config_source {
 };
 
 /*
+ * Local.  Whether `length` bytes are YAML of the kind that a configuration is: one document, without anchors, aliases and
+ * tags, not deeply nested.  Takes time linear in length, whatever the bytes.
+ */
+hps_status hps_document_scan(const char *file, const char *text, size_t length);
+
+/*
  * Local.  Reads `length` bytes of YAML into the configuration, on top of what it holds.  Refuses, with file, line and
- * column: what is no YAML, more than one document, anchors' tags, unknown and duplicate keys, and wrong values.
+ * column: what the scan refuses, unknown and duplicate keys, and wrong values.
  */
 hps_status hps_document_read(hps_config *config, const char *text, size_t length);
 

@@ -96,7 +96,7 @@ hps_status hps_config_save(MPI_Comm comm, const hps_config *config, const char *
     int rank;
 
     HPS_MPI(MPI_Comm_rank(comm, &rank));
-    return hps_agree(comm, rank == 0 ? save(config, directory) : HPS_OK);
+    return hps_share_status(comm, rank == 0 ? save(config, directory) : HPS_OK);
 }
 
 /* One key's value as text of bounded length; longer ones are cut. */
