@@ -73,7 +73,7 @@ static void auto_is_resolved(void)
 static void written_reads_back(void)
 {
     const char *const overrides[] = {"output=a \"b\\ c: #\xc3\xa9", "train.lr=0.1", "data.holdout=0.3333333333333333",
-                                     "data.store=[x, 'y', null]", "eval.model=~", "train.beta2=0.9999999999999999"};
+                                     "data.store=[x, 'y', null]",   "eval.model=~", "train.beta2=0.9999999999999999"};
     hps_config *c = NULL, *again = NULL;
     char *text = NULL, *twice = NULL, difference[256];
 
@@ -97,10 +97,10 @@ static void written_reads_back(void)
 
 static void hash_follows_the_bits(void)
 {
-    static const char *const same[] = {"output=p",         "data.store=t.h5",         "train.checkpoint.keep=5",
-                                       "grid.threads=3",   "kernels.backend=ref",     "train.max_minutes=3",
-                                       "train.resume=never", "train.log_steps=7",     "train.batch=4096"};
-    static const char *const other[] = {"model.k=5", "train.seed=2", "train.lr=1e-4", "data.scale=none",
+    static const char *const same[] = {"output=p",           "data.store=t.h5",     "train.checkpoint.keep=5",
+                                       "grid.threads=3",     "kernels.backend=ref", "train.max_minutes=3",
+                                       "train.resume=never", "train.log_steps=7",   "train.batch=4096"};
+    static const char *const other[] = {"model.k=5",      "train.seed=2",  "train.lr=1e-4",   "data.scale=none",
                                         "data.holdout=1", "train.aux.k=0", "train.tokens=2e5"};
     hps_config *c = NULL, *changed = NULL;
     char difference[256] = "";

@@ -65,9 +65,9 @@ static void blas_facts(hps_fact facts[2])
 /* Appends to text the word of `line` that starts at `word`, if kernels may use what it names. */
 static void take_feature(const char *word, size_t length, char *text, size_t size)
 {
-    static const char *const known[] = {"avx2",        "fma",         "f16c",     "avx512f",  "avx512bw", "avx512vl",
-                                        "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8", "asimd",
-                                        "sve",         "bf16"};
+    static const char *const known[] = {"avx2",     "fma",         "f16c",        "avx512f",  "avx512bw",
+                                        "avx512vl", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16",
+                                        "amx_int8", "asimd",       "sve",         "bf16"};
     const size_t used = strlen(text);
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {

@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 /* What OpenBLAS calls the CPUs below AVX2, which it also falls back on. */
-static const char *const poor[] = {"Generic",   "Katmai",  "Coppermine",  "Northwood", "Prescott",  "Banias",
-                                   "Core2",     "Penryn",  "Dunnington",  "Nehalem",   "Atom",      "Athlon",
-                                   "Opteron",   "Opteron(SSE3)", "Barcelona", "Bobcat", "Sandybridge", "Bulldozer",
-                                   "Piledriver", "Steamroller", "Unknown"};
+static const char *const poor[] = {"Generic",    "Katmai",        "Coppermine", "Northwood", "Prescott",    "Banias",
+                                   "Core2",      "Penryn",        "Dunnington", "Nehalem",   "Atom",        "Athlon",
+                                   "Opteron",    "Opteron(SSE3)", "Barcelona",  "Bobcat",    "Sandybridge", "Bulldozer",
+                                   "Piledriver", "Steamroller",   "Unknown"};
 
 const char *hps_blas_core_better(const char *core, int avx512, int avx2)
 {

@@ -47,7 +47,7 @@ static void print(const json_t *about, bool json)
         printf("\n");
         return;
     }
-    json_object_foreach((json_t *)(uintptr_t)about, name, value) {
+    json_object_foreach ((json_t *)(uintptr_t)about, name, value) {
         printf("%-13s ", name);
         print_value(value);
     }

@@ -142,7 +142,8 @@ static void print_version(void)
 static void print_help(const hps_command *only)
 {
     struct argp help = parser;
-    char name[64] = "hpsae", text[2048] = "Sparse autoencoders trained on stored activations, exactly, on many ranks.\v";
+    char name[64] = "hpsae",
+         text[2048] = "Sparse autoencoders trained on stored activations, exactly, on many ranks.\v";
 
     help.args_doc = "COMMAND CONFIG.yaml";
     help.doc = text;

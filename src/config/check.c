@@ -27,9 +27,21 @@ static hps_status check_holdout(const hps_config *config)
     const double holdout = config->data.holdout;
 
     if (holdout > 1 && holdout != floor(holdout)) {
-        return hps_config_fail(config, "data.holdout",
-                               "%.15g is neither a share nor a count; allowed: a share below 1, or a whole number of rows",
-                               holdout);
+        return hps_config_fail(
+            config, "data.holdout",
+            "%.15g is neither a share nor a count; allowed: a share below 1, or a whole number of rows", holdout);
+    }
+    return HPS_OK;
+}
+
+/* Otherwise a single step of Adam may be of any length (Reddi et al. 2018). */
+static hps_status check_adam(const hps_config *config)
+{
+    const double beta1 = config->train.beta1, beta2 = config->train.beta2;
+
+    if (beta1 * beta1 >= beta2) {
+        return hps_config_fail(config, "train.beta1",
+                               "%.15g is not below the root of train.beta2, %.15g; allowed: less", beta1, beta2);
     }
     return HPS_OK;
 }
@@ -41,7 +53,8 @@ static hps_status check_train(const hps_config *config)
                                (long long)config->model.k, (long long)config->model.latents);
     }
     if (config->train.aux.k > config->model.latents) {
-        return hps_config_fail(config, "train.aux.k", "%lld is more than model.latents, %lld; allowed: at most that many",
+        return hps_config_fail(config, "train.aux.k",
+                               "%lld is more than model.latents, %lld; allowed: at most that many",
                                (long long)config->train.aux.k, (long long)config->model.latents);
     }
     if (config->train.tokens < config->train.batch) {
@@ -56,6 +69,7 @@ static hps_status check_train(const hps_config *config)
     if (config->train.resume[0] == '\0') {
         return hps_config_fail(config, "train.resume", "is empty; allowed: auto | never | the path of a checkpoint");
     }
+    HPS_TRY(check_adam(config));
     return check_holdout(config);
 }
 
@@ -107,9 +121,10 @@ static hps_status check_synth(const hps_config *config)
                                config->synth.active, (long long)config->synth.latents);
     }
     if (config->synth.correlated + config->synth.hierarchy > 1) {
-        return hps_config_fail(config, "synth.hierarchy",
-                               "%.15g and synth.correlated %.15g are more than all features; allowed: together at most 1",
-                               config->synth.hierarchy, config->synth.correlated);
+        return hps_config_fail(
+            config, "synth.hierarchy",
+            "%.15g and synth.correlated %.15g are more than all features; allowed: together at most 1",
+            config->synth.hierarchy, config->synth.correlated);
     }
     return HPS_OK;
 }

@@ -85,7 +85,8 @@ static hps_status slurp(const char *path, FILE *file, char *text, int64_t *lengt
         return hps_fail(HPS_EIO, "%s: cannot be read: %s", path, strerror(errno));
     }
     if (got > FILE_MAX) {
-        return hps_fail(HPS_ECONFIG, "%s:1:1: more than 1 MiB; a configuration is a short YAML file, see configs/", path);
+        return hps_fail(HPS_ECONFIG, "%s:1:1: more than 1 MiB; a configuration is a short YAML file, see configs/",
+                        path);
     }
     *length = (int64_t)got;
     return HPS_OK;

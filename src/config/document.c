@@ -17,9 +17,8 @@ typedef struct {
 
 static hps_place place_of(const reader *r, const yaml_node_t *node)
 {
-    return (hps_place){.file = r->config->source->file,
-                       .line = node->start_mark.line + 1,
-                       .column = node->start_mark.column + 1};
+    return (hps_place){
+        .file = r->config->source->file, .line = node->start_mark.line + 1, .column = node->start_mark.column + 1};
 }
 
 static const char *text_of(const yaml_node_t *node)
@@ -70,8 +69,7 @@ static hps_status scalar_of(const reader *r, const hps_key *key, const yaml_node
     if (null_scalar(node)) {
         return hps_place_fail(&place, key->path, "has no value; allowed: %s", allowed);
     }
-    *scalar = (hps_scalar){text_of(node), node->data.scalar.length,
-                           node->data.scalar.style != YAML_PLAIN_SCALAR_STYLE};
+    *scalar = (hps_scalar){text_of(node), node->data.scalar.length, node->data.scalar.style != YAML_PLAIN_SCALAR_STYLE};
     return HPS_OK;
 }
 

@@ -107,9 +107,11 @@ static void number_allowed(const hps_key *key, char *text, size_t size)
 
     if (isinf(key->highest)) {
         snprintf(text, size, "%s %s %.15g%s", kind, low, key->lowest, more);
+    } else if (!key->above && !key->below) {
+        snprintf(text, size, "%s from %.15g to %.15g%s", kind, key->lowest, key->highest, more);
     } else {
-        snprintf(text, size, "%s %s %.15g and %s %.15g%s", kind, low, key->lowest,
-                 key->below ? "below" : "at most", key->highest, more);
+        snprintf(text, size, "%s %s %.15g and %s %.15g%s", kind, low, key->lowest, key->below ? "below" : "at most",
+                 key->highest, more);
     }
 }
 

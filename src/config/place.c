@@ -4,20 +4,56 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Bytes of the character that starts at text, 0 when it is not well formed (RFC 3629); its number into *point. */
+static size_t character(const unsigned char *text, size_t length, uint32_t *point)
+{
+    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+    const unsigned char first = text[0];
+    const size_t bytes = first < 0x80   ? 1
+                         : first < 0xC0 ? 0
+                         : first < 0xE0 ? 2
+                         : first < 0xF0 ? 3
+                         : first < 0xF8 ? 4
+                                        : 0;
+
+    if (bytes == 0 || bytes > length) {
+        return 0;
+    }
+    *point = bytes == 1 ? first : first & (0x7FU >> bytes);
+    for (size_t i = 1; i < bytes; i++) {
+        if ((text[i] & 0xC0) != 0x80) {
+            return 0;
+        }
+        *point = *point << 6 | (text[i] & 0x3FU);
+    }
+    return *point < least[bytes] ? 0 : bytes;
+}
+
+/* The characters that YAML 1.2 lets stand unescaped, less tabs and line ends. */
+static bool printable(uint32_t point)
+{
+    return (point >= 0x20 && point <= 0x7E) || (point >= 0xA0 && point <= 0xD7FF) ||
+           (point >= 0xE000 && point <= 0xFFFD && point != 0xFEFF) || (point >= 0x10000 && point <= 0x10FFFF);
+}
+
 const char *hps_show(const char *text, size_t length, char shown[HPS_SHOWN_MAX])
 {
     const size_t most = HPS_SHOWN_MAX - 6;
-    size_t kept = length < most ? length : most;
-    char *out = shown;
+    size_t at = 0, used = 1;
 
-    while (kept > 0 && kept < length && ((unsigned char)text[kept] & 0xC0) == 0x80) {
-        kept--;
+    shown[0] = '"';
+    while (at < length) {
+        uint32_t point = 0;
+        const size_t bytes = character((const unsigned char *)text + at, length - at, &point);
+        const bool good = bytes > 0 && printable(point);
+        if (used + (good ? bytes : 1) > most) {
+            break;
+        }
+        memcpy(shown + used, good ? text + at : "?", good ? bytes : 1);
+        used += good ? bytes : 1;
+        at += bytes > 0 ? bytes : 1;
     }
-    *out++ = '"';
-    for (size_t i = 0; i < kept; i++) {
-        *out++ = (char)((unsigned char)text[i] < 0x20 || text[i] == 0x7F ? '?' : text[i]);
-    }
-    snprintf(out, 5, "%s", kept < length ? "...\"" : "\"");
+    snprintf(shown + used, 5, "%s", at < length ? "...\"" : "\"");
     return shown;
 }
 
@@ -43,33 +79,6 @@ hps_status hps_place_fail(const hps_place *place, const char *key, const char *f
     const hps_status status = hps_place_vfail(place, key, format, args);
     va_end(args);
     return status;
-}
-
-/* Bytes of the character that starts at text, 0 when it is not well formed (RFC 3629); its number into *point. */
-static size_t character(const unsigned char *text, size_t length, uint32_t *point)
-{
-    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    const unsigned char first = text[0];
-    const size_t bytes = first < 0x80 ? 1 : first < 0xC0 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF8 ? 4 : 0;
-
-    if (bytes == 0 || bytes > length) {
-        return 0;
-    }
-    *point = bytes == 1 ? first : first & (0x7FU >> bytes);
-    for (size_t i = 1; i < bytes; i++) {
-        if ((text[i] & 0xC0) != 0x80) {
-            return 0;
-        }
-        *point = *point << 6 | (text[i] & 0x3FU);
-    }
-    return *point < least[bytes] ? 0 : bytes;
-}
-
-/* The characters that YAML 1.2 lets stand unescaped, less tabs and line ends. */
-static bool printable(uint32_t point)
-{
-    return (point >= 0x20 && point <= 0x7E) || (point >= 0xA0 && point <= 0xD7FF) ||
-           (point >= 0xE000 && point <= 0xFFFD && point != 0xFEFF) || (point >= 0x10000 && point <= 0x10FFFF);
 }
 
 size_t hps_printable(const char *text, size_t length)

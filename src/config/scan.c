@@ -56,7 +56,8 @@ static hps_status check_plain(const hps_place *place, const yaml_char_t *anchor,
 static hps_status check_depth(const hps_place *place, progress *so_far)
 {
     so_far->depth++;
-    return so_far->depth > DEPTH_MAX ? hps_place_fail(place, NULL, "nested too deeply; see configs/ for examples") : HPS_OK;
+    return so_far->depth > DEPTH_MAX ? hps_place_fail(place, NULL, "nested too deeply; see configs/ for examples")
+                                     : HPS_OK;
 }
 
 static hps_status check_event(const yaml_event_t *event, progress *so_far)

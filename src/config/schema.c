@@ -1,8 +1,8 @@
 #include "schema.h"
 
-#define AT(field) offsetof(hps_config, field)
+#define AT(field)        offsetof(hps_config, field)
 #define RANGE(low, high) .lowest = (low), .highest = (high)
-#define ANY INFINITY
+#define ANY              INFINITY
 
 enum { LATENTS_MAX = 2147483646, BATCH_MAX = 16777216 };
 
@@ -65,14 +65,16 @@ const hps_key hps_schema[] = {
      .help = "decay of the running average of the weights; 0: no average"},
     {"train.seed", HPS_KEY_INT, AT(train.seed), "1", RANGE(0, ANY), .hashed = true, .used = HPS_FOR_TRAIN,
      .help = "every random number of the run follows from it"},
-    {"train.sample", HPS_KEY_INT, AT(train.sample), "32768", RANGE(1, BATCH_MAX), .hashed = true,
-     .used = HPS_FOR_TRAIN, .unit = "tokens", .help = "sample for the initial bias, the initial scale and V"},
+    {"train.sample", HPS_KEY_INT, AT(train.sample), "32768", RANGE(1, BATCH_MAX), .hashed = true, .used = HPS_FOR_TRAIN,
+     .unit = "tokens", .help = "sample for the initial bias, the initial scale and V"},
     {"train.aux.k", HPS_KEY_INT, AT(train.aux.k), "auto", RANGE(0, LATENTS_MAX), .automatic = true, .hashed = true,
-     .used = HPS_FOR_TRAIN, .help = "dead latents that rebuild a token's error; auto: power of two nearest d/2; 0: none"},
+     .used = HPS_FOR_TRAIN,
+     .help = "dead latents that rebuild a token's error; auto: power of two nearest d/2; 0: none"},
     {"train.aux.coefficient", HPS_KEY_REAL, AT(train.aux.coefficient), "0.03125", RANGE(0, ANY), .hashed = true,
      .used = HPS_FOR_TRAIN, .help = "weight of that loss (AuxK, Gao et al. 2024, A.2)"},
     {"train.aux.dead_tokens", HPS_KEY_INT, AT(train.aux.dead_tokens), "10e6", RANGE(1, ANY), .hashed = true,
-     .used = HPS_FOR_TRAIN, .unit = "tokens", .help = "a latent silent for so long over the whole job is dead"},
+     .used = HPS_FOR_TRAIN | HPS_FOR_EVAL, .unit = "tokens",
+     .help = "a latent silent for so long over the whole job is dead"},
     {"train.checkpoint.every_minutes", HPS_KEY_REAL, AT(train.checkpoint.every_minutes), "10", RANGE(0, ANY),
      .used = HPS_FOR_TRAIN, .unit = "minutes", .help = "between checkpoints; 0: only at the end and at a stop"},
     {"train.checkpoint.every_steps", HPS_KEY_INT, AT(train.checkpoint.every_steps), "0", RANGE(0, ANY),
@@ -88,13 +90,14 @@ const hps_key hps_schema[] = {
     {"train.resume", HPS_KEY_STRING, AT(train.resume), "auto", .used = HPS_FOR_TRAIN,
      .help = "auto: from the newest checkpoint in output, if any; never; or the path of a checkpoint"},
 
-    {"grid.groups", HPS_KEY_INT, AT(grid.groups), "1", RANGE(1, 1048576), .used = HPS_FOR_TRAIN,
+    {"grid.groups", HPS_KEY_INT, AT(grid.groups), "1", RANGE(1, 1048576), .used = HPS_FOR_TRAIN | HPS_FOR_EVAL,
      .help = "data groups R; the ranks of one group share one dictionary"},
     {"grid.threads", HPS_KEY_INT, AT(grid.threads), "auto", RANGE(1, 4096), .automatic = true, .used = HPS_FOR_ALL,
      .help = "OpenMP threads a rank; auto: what OMP_NUM_THREADS or the binding allows"},
 
     {"kernels.backend", HPS_KEY_WORD, AT(kernels.backend), "auto", .words = backends,
-     .used = HPS_FOR_TRAIN | HPS_FOR_EVAL, .help = "how the encoder's product is computed; the result is the same bits"},
+     .used = HPS_FOR_TRAIN | HPS_FOR_EVAL,
+     .help = "how the encoder's product is computed; the result is the same bits"},
 
     {"shuffle.input", HPS_KEY_LIST, AT(shuffle.input), .needed = HPS_FOR_SHUFFLE, .used = HPS_FOR_SHUFFLE,
      .help = "files, or directories of them: .h5 .hdf5 .npy .safetensors"},

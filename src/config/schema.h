@@ -32,16 +32,16 @@ typedef struct {
 typedef struct {
     const char *path; /* "train.aux.k" */
     hps_key_type type;
-    size_t offset;         /* of the field in hps_config */
-    const char *fallback;  /* the default as one would write it; NULL: none */
+    size_t offset;          /* of the field in hps_config */
+    const char *fallback;   /* the default as one would write it; NULL: none */
     double lowest, highest; /* of numbers; INFINITY: no limit but the type's */
-    bool above;            /* the lowest itself is not allowed */
-    bool below;            /* the highest itself is not allowed */
-    bool automatic;        /* `auto` is allowed */
-    bool hashed;           /* the bits of a training run depend on it */
-    unsigned needed;       /* commands that do not start without it */
-    unsigned used;         /* commands that look at it */
-    const hps_word *words; /* of HPS_KEY_WORD, ended by a NULL text */
+    bool above;             /* the lowest itself is not allowed */
+    bool below;             /* the highest itself is not allowed */
+    bool automatic;         /* `auto` is allowed */
+    bool hashed;            /* the bits of a training run depend on it */
+    unsigned needed;        /* commands that do not start without it */
+    unsigned used;          /* commands that look at it */
+    const hps_word *words;  /* of HPS_KEY_WORD, ended by a NULL text */
     const char *unit;
     const char *help;
 } hps_key;

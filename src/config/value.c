@@ -140,7 +140,7 @@ static hps_status set_real(const hps_key *key, const hps_place *place, const hps
 static hps_status set_bool(const hps_key *key, const hps_place *place, const hps_scalar *item, bool *field)
 {
     if (item->quoted || !(is(item, "true") || is(item, "false"))) {
-        return refuse_text(key, place, item, "is neither true nor false");
+        return refuse_text(key, place, item, "is not known");
     }
     *field = is(item, "true");
     return HPS_OK;
@@ -273,7 +273,8 @@ void hps_value_write(const hps_config *config, const hps_key *key, FILE *file)
               file);
         break;
     case HPS_KEY_REAL:
-        fputs(*(const double *)field == HPS_AUTO_REAL ? "auto" : hps_number_of_real(*(const double *)field, text), file);
+        fputs(*(const double *)field == HPS_AUTO_REAL ? "auto" : hps_number_of_real(*(const double *)field, text),
+              file);
         break;
     case HPS_KEY_BOOL:
         fputs(*(const bool *)field ? "true" : "false", file);

@@ -164,7 +164,9 @@ static void help_on(const hps_key *key, const char *before, FILE *file)
     fprintf(file, "%*s# %s%s%s%s\n", indent, "", hps_schema_allowed(key, allowed), key->unit == NULL ? "" : "; ",
             key->unit == NULL ? "" : key->unit, key->fallback == NULL ? "; no default" : "");
     fprintf(file, "%*s%s%s: %s\n", indent, "", key->fallback == NULL ? "# " : "", last_part(key->path),
-            key->fallback == NULL ? "..." : key->fallback[0] == '\0' ? "\"\"" : key->fallback);
+            key->fallback == NULL      ? "..."
+            : key->fallback[0] == '\0' ? "\"\""
+                                       : key->fallback);
 }
 
 void hps_config_help(FILE *file, const char *command)

@@ -29,16 +29,16 @@ typedef struct {
 } hps_list;
 
 /* A key written `auto` holds this value until the command resolves it. */
-#define HPS_AUTO_INT INT64_MIN
+#define HPS_AUTO_INT  INT64_MIN
 #define HPS_AUTO_REAL (-HUGE_VAL)
 
 typedef struct {
     char *output; /* the one directory that a run writes to */
 
     struct {
-        hps_list store;  /* files or directories of the activation store */
-        char *hook;      /* dataset under /activations, "" when the store has only one */
-        double holdout;  /* rows never trained on: a count when >= 1, a share of the store when below 1 */
+        hps_list store; /* files or directories of the activation store */
+        char *hook;     /* dataset under /activations, "" when the store has only one */
+        double holdout; /* rows never trained on: a count when >= 1, a share of the store when below 1 */
         hps_scale scale;
         bool skip_bad_rows; /* shuffle leaves out rows with NaN or Inf instead of stopping */
     } data;
@@ -54,10 +54,10 @@ typedef struct {
         int64_t batch;  /* tokens a step over the whole job */
         double lr;      /* auto: 2e-4 / sqrt(latents / 16384) */
         int64_t warmup_steps;
-        double decay;   /* share of the steps at the end over which lr falls linearly to 0 */
+        double decay; /* share of the steps at the end over which lr falls linearly to 0 */
         double beta1, beta2, epsilon;
-        double clip;    /* global gradient norm; 0: no clip */
-        double ema;     /* decay of the weight average; 0: none */
+        double clip; /* global gradient norm; 0: no clip */
+        double ema;  /* decay of the weight average; 0: none */
         int64_t seed;
         int64_t sample; /* tokens of the sample for the geometric median, the initial scale and V */
         struct {
@@ -91,7 +91,7 @@ typedef struct {
         char *output;   /* the store to write */
         char *hook;     /* name under /activations; "" takes the input's hook name */
         int64_t seed;
-        double memory;  /* MiB that a rank may hold in its buffers */
+        double memory; /* MiB that a rank may hold in its buffers */
         hps_store_dtype dtype;
     } shuffle;
 
@@ -121,7 +121,7 @@ typedef struct {
     } export;
 
     struct {
-        char *input;  /* folder of a SAELens or sparsify dictionary */
+        char *input; /* folder of a SAELens or sparsify dictionary */
         hps_format format;
         char *output; /* model file to write (.h5) */
     } import;
