@@ -26,6 +26,7 @@ MODE   ?= release
 BUILD  ?= build
 B      := $(BUILD)/$(MODE)
 PYTHON ?= /usr/bin/python3
+MPIRUN ?= mpirun
 prefix ?= /usr/local
 ARCH   := $(shell uname -m)
 
