@@ -25,7 +25,9 @@ static const hps_kernels *const fast[] = {
 #endif
 };
 
-/* Number of this CPU's best instruction set in the lists above. */
+enum { ISAS = sizeof(ref) / sizeof(ref[0]) };
+
+/* Number of this CPU's best instruction set in the lists above; those before it run as well. */
 static int best_isa(void)
 {
 #ifdef __x86_64__
@@ -40,6 +42,18 @@ static int best_isa(void)
 #else
     return 0;
 #endif
+}
+
+int hps_kernels_all(const hps_kernels *all[HPS_KERNELS_MAX])
+{
+    _Static_assert(2 * ISAS <= HPS_KERNELS_MAX, "more kernels than hps_kernels_all returns");
+    int count = 0;
+
+    for (int isa = 0; isa <= best_isa(); isa++) {
+        all[count++] = ref[isa];
+        all[count++] = fast[isa];
+    }
+    return count;
 }
 
 hps_status hps_kernels_choose(const char *name, const hps_kernels **kernels)

@@ -18,9 +18,15 @@ enum { HPS_LANES = 16, HPS_BLOCK = 32 };
 static inline float hps_dot(int64_t m, const float *a, const float *b)
 {
     float s[HPS_LANES] = {0};
+    int64_t j = 0;
 
-    for (int64_t j = 0; j < m; j++) {
-        s[j % HPS_LANES] = fmaf(a[j], b[j], s[j % HPS_LANES]);
+    for (; j + HPS_LANES <= m; j += HPS_LANES) {
+        for (int lane = 0; lane < HPS_LANES; lane++) {
+            s[lane] = fmaf(a[j + lane], b[j + lane], s[lane]);
+        }
+    }
+    for (int lane = 0; j + lane < m; lane++) {
+        s[lane] = fmaf(a[j + lane], b[j + lane], s[lane]);
     }
     for (int half = HPS_LANES / 2; half > 0; half /= 2) {
         for (int lane = 0; lane < half; lane++) {

@@ -85,8 +85,7 @@ typedef struct {
     const char *name; /* "ref", "blas" */
     const char *isa;  /* instruction set that was compiled for: "base", "avx2", "avx512" */
 
-    /* Creates a workspace; destroy takes its address and sets NULL.  bytes: what create allocates.  HPS_ENOMEM. */
-    int64_t (*workspace_bytes)(const hps_workspace_size *size);
+    /* Creates a workspace; destroy takes its address and sets NULL.  HPS_ENOMEM. */
     hps_status (*workspace_create)(const hps_workspace_size *size, hps_workspace **workspace);
     void (*workspace_destroy)(hps_workspace **workspace);
 
@@ -140,5 +139,9 @@ typedef struct {
  * those that there are.
  */
 hps_status hps_kernels_choose(const char *name, const hps_kernels **kernels);
+
+/* Local.  Every table that this CPU can run, the base reference first; returns how many. */
+enum { HPS_KERNELS_MAX = 8 };
+int hps_kernels_all(const hps_kernels *all[HPS_KERNELS_MAX]);
 
 #endif

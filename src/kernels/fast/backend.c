@@ -19,14 +19,6 @@ static int64_t capacity_for(int64_t k_max)
     return 4 * k_max > 512 ? padded(4 * k_max) : 512;
 }
 
-static int64_t workspace_bytes(const hps_workspace_size *size)
-{
-    const int64_t ld = padded(size->d), capacity = capacity_for(size->k_max);
-    const int64_t floats = TOKENS * PANEL + PANEL * ld + TOKENS * capacity * 2 + 3 * TOKENS + capacity + 4 * ld;
-
-    return size->threads * floats * (int64_t)sizeof(float);
-}
-
 static void workspace_destroy(hps_workspace **workspace)
 {
     hps_workspace *ws = *workspace;
@@ -88,7 +80,6 @@ extern const hps_kernels FAST(kernels);
 const hps_kernels FAST(kernels) = {
     .name = "blas",
     .isa = TEXT(HPS_ISA),
-    .workspace_bytes = workspace_bytes,
     .workspace_create = workspace_create,
     .workspace_destroy = workspace_destroy,
     .encode = FAST(encode),

@@ -13,7 +13,7 @@
 #define FAST_GLUE(a, b) FAST_GLUE_(a, b)
 #define FAST(name) FAST_GLUE(hps_fast_##name##_, HPS_ISA) /* a function of this directory, for this instruction set */
 
-enum { PANEL = 256, TOKENS = 128 }; /* latents and tokens of a screened tile */
+enum { PANEL = 1024, TOKENS = 512 }; /* latents and tokens of a screened tile */
 
 /* A thread's own. */
 typedef struct {

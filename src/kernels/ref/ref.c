@@ -28,11 +28,6 @@ static int64_t padded(int64_t d)
     return (d + HPS_LANES - 1) / HPS_LANES * HPS_LANES;
 }
 
-static int64_t workspace_bytes(const hps_workspace_size *size)
-{
-    return size->threads * padded(size->d) * (int64_t)sizeof(float);
-}
-
 static void workspace_destroy(hps_workspace **workspace)
 {
     if (*workspace != NULL) {
@@ -242,7 +237,6 @@ extern const hps_kernels NAME(hps_kernels_ref_, HPS_ISA);
 const hps_kernels NAME(hps_kernels_ref_, HPS_ISA) = {
     .name = "ref",
     .isa = TEXT(HPS_ISA),
-    .workspace_bytes = workspace_bytes,
     .workspace_create = workspace_create,
     .workspace_destroy = workspace_destroy,
     .encode = encode,

@@ -1,0 +1,270 @@
+/*
+ * Every backend, compiled for every instruction set that this CPU has, gives the bits of the base reference: over odd
+ * shapes, one and three threads, rows whose padding is full of NaN, ties, zeros and denormals.
+ *
+ * ranks: 1
+ */
+#include "hpsae/base/canonical.h"
+#include "hpsae/base/memory.h"
+#include "hpsae/base/rng.h"
+#include "hpsae/kernels/kernels.h"
+#include "hpsae/model/forward.h"
+#include "hpsae/model/slots.h"
+#include "tap.h"
+
+#include <string.h>
+
+typedef struct {
+    int64_t n, d, w, B, k; /* w: columns of the decoder's share, the first w of d */
+    int kind;              /* 0 random, 1 many ties, 2 zeros and denormals */
+} shape;
+
+static const shape shapes[] = {
+    {1, 1, 1, 1, 1, 0},    {37, 5, 5, 7, 3, 0},      {64, 61, 32, 33, 9, 0},  {300, 100, 100, 50, 64, 0},
+    {77, 31, 31, 20, 77, 0}, {1500, 48, 48, 600, 5, 0}, {130, 33, 1, 40, 12, 1}, {1100, 64, 64, 30, 40, 1},
+    {90, 17, 17, 25, 8, 2},  {200, 576, 96, 40, 16, 0}, {50, 20, 0, 10, 4, 0},
+};
+
+/* A problem and what a backend made of it. */
+typedef struct {
+    shape s;
+    int64_t lde, ldd;
+    float *W_enc, *b_enc, *W_dec, *y, *y_norm, *z_sum, *R, *parallel, *bias_gradient;
+    float *moment[6];
+    int32_t *latent, *rows;
+    double *scale, *sum, *square;
+    hps_candidate *subset;
+    hps_slots slots;
+    hps_bucket bucket;
+    int64_t *fixed; /* [n + d + 1] */
+    float row_norm, bias;
+} problem;
+
+static uint64_t drawn;
+
+static float draw(int kind)
+{
+    const float x = (float)hps_random_normal(7, HPS_DRAW_TEST, 0, drawn++);
+
+    if (kind == 1) {
+        return rintf(x);
+    }
+    return kind == 2 ? (drawn % 3 == 0 ? 0 : x * 1e-39f) : x;
+}
+
+/* Rows with m numbers and NaN behind them. */
+static void fill(float *a, int64_t count, int64_t m, int64_t ld, int kind, float factor)
+{
+    for (int64_t r = 0; r < count; r++) {
+        for (int64_t j = 0; j < ld; j++) {
+            a[r * ld + j] = j < m ? draw(kind) * factor : NAN;
+        }
+    }
+}
+
+static int64_t padded(int64_t m)
+{
+    return (m + 15) / 16 * 16;
+}
+
+static void make(const shape *s, problem *p)
+{
+    *p = (problem){.s = *s, .lde = padded(s->d), .ldd = padded(s->w)};
+    CHECK(HPS_ALLOC(&p->W_enc, s->n * p->lde, "t") == HPS_OK && HPS_ALLOC(&p->b_enc, s->n, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->W_dec, s->n * p->ldd, "t") == HPS_OK && HPS_ALLOC(&p->y, s->B * p->lde, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->y_norm, s->B, "t") == HPS_OK && HPS_ALLOC(&p->z_sum, s->B, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->R, s->B * p->ldd, "t") == HPS_OK && HPS_ALLOC(&p->parallel, s->n, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->bias_gradient, s->n, "t") == HPS_OK && HPS_ALLOC(&p->latent, s->n, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->rows, s->n, "t") == HPS_OK && HPS_ALLOC(&p->scale, s->B, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->sum, p->ldd, "t") == HPS_OK && HPS_ALLOC(&p->square, p->ldd, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->subset, s->B * s->k, "t") == HPS_OK && HPS_ALLOC(&p->slots.slot, s->B * s->k, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->slots.first, s->B + 1, "t") == HPS_OK && HPS_ALLOC(&p->slots.dz, s->B * s->k, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->slots.dz_fixed, s->B * s->k, "t") == HPS_OK);
+    CHECK(hps_bucket_create(s->n, s->B * s->k, &p->bucket) == HPS_OK);
+    CHECK(HPS_ALLOC(&p->fixed, s->n + s->d + 1, "t") == HPS_OK);
+    const int64_t sizes[3] = {s->n * p->lde, s->n, s->n * p->ldd};
+    for (int i = 0; i < 6; i++) {
+        CHECK(HPS_ALLOC(&p->moment[i], sizes[i / 2], "t") == HPS_OK);
+    }
+}
+
+static void discard(problem *p)
+{
+    HPS_FREE(&p->W_enc);
+    HPS_FREE(&p->b_enc);
+    HPS_FREE(&p->W_dec);
+    HPS_FREE(&p->y);
+    HPS_FREE(&p->y_norm);
+    HPS_FREE(&p->z_sum);
+    HPS_FREE(&p->R);
+    HPS_FREE(&p->parallel);
+    HPS_FREE(&p->bias_gradient);
+    HPS_FREE(&p->latent);
+    HPS_FREE(&p->rows);
+    HPS_FREE(&p->scale);
+    HPS_FREE(&p->sum);
+    HPS_FREE(&p->square);
+    HPS_FREE(&p->subset);
+    HPS_FREE(&p->slots.slot);
+    HPS_FREE(&p->slots.first);
+    HPS_FREE(&p->slots.dz);
+    HPS_FREE(&p->slots.dz_fixed);
+    hps_bucket_destroy(&p->bucket);
+    HPS_FREE(&p->fixed);
+    for (int i = 0; i < 6; i++) {
+        HPS_FREE(&p->moment[i]);
+    }
+}
+
+/* The same numbers every time. */
+static void set(problem *p)
+{
+    const shape *s = &p->s;
+
+    drawn = 0;
+    fill(p->W_enc, s->n, s->d, p->lde, s->kind, 0.5f);
+    fill(p->b_enc, 1, s->n, s->n, s->kind, 0.25f);
+    fill(p->W_dec, s->n, s->w, p->ldd, s->kind, 0.3f);
+    fill(p->y, s->B, s->d, p->lde, s->kind, 2);
+    for (int64_t i = 0; i < s->n; i++) {
+        p->latent[i] = (int32_t)i;
+        p->row_norm = fmaxf(p->row_norm, sqrtf(hps_dot(s->d, p->W_enc + i * p->lde, p->W_enc + i * p->lde)) * 1.0001f);
+        p->bias = fmaxf(p->bias, fabsf(p->b_enc[i]));
+    }
+    for (int64_t t = 0; t < s->B; t++) {
+        p->y_norm[t] = sqrtf(hps_dot(s->d, p->y + t * p->lde, p->y + t * p->lde)) * 1.0001f;
+    }
+    for (int i = 0; i < 6; i++) {
+        const int64_t rows = i / 2 == 1 ? 1 : s->n, m = i / 2 == 0 ? s->d : i / 2 == 1 ? s->n : s->w;
+        fill(p->moment[i], rows, m, i / 2 == 1 ? s->n : padded(m), 0, 0.01f);
+        for (int64_t j = 0; i % 2 == 1 && j < rows * (i / 2 == 1 ? s->n : padded(m)); j++) {
+            p->moment[i][j] = fabsf(p->moment[i][j]);
+        }
+    }
+}
+
+/* All kernels in turn, as a step calls them. */
+static void run(const hps_kernels *kernels, int threads, problem *p)
+{
+    const shape *s = &p->s;
+    hps_workspace_size size = {.B = s->B, .d = s->d, .k_max = s->k, .threads = threads};
+    const hps_encoder enc = {s->n, s->d, p->lde, p->W_enc, p->b_enc, p->latent, p->row_norm, p->bias};
+    hps_workspace *ws;
+    int64_t count = 0;
+
+    CHECK(kernels->workspace_create(&size, &ws) == HPS_OK);
+    for (int64_t i = 0; i < s->n; i += 1 + i % 3) {
+        p->rows[count++] = (int32_t)i;
+    }
+    kernels->encode(ws, &enc, count, p->rows, s->B, p->lde, p->y, p->y_norm, s->k, p->subset);
+    kernels->encode(ws, &enc, 0, NULL, s->B, p->lde, p->y, p->y_norm, s->k, p->slots.slot);
+    hps_slots_compact(s->B, s->k, &p->slots, p->z_sum);
+    for (int64_t t = 0; t < s->B; t++) {
+        p->scale[t] = hps_fixed_scale(1e6);
+    }
+    kernels->decode(ws, s->B, s->w, p->ldd, p->W_dec, &p->slots, 2, -1, p->lde, p->y, p->scale, false, p->R);
+    kernels->decode(ws, s->B, s->w, p->ldd, p->W_dec, &p->slots, -1, 1, p->ldd, p->R, p->scale, true, p->R);
+    kernels->column_sums(ws, s->B, s->w, p->ldd, p->R, p->sum, p->square);
+    for (int32_t q = 0; q < p->slots.first[s->B]; q++) {
+        p->slots.dz[q] = (float)hps_from_fixed(p->slots.dz_fixed[q], p->scale[0]);
+    }
+    hps_bucket_fill(s->B, s->n, &p->slots, &p->bucket);
+    hps_update u = {.families = 2,
+                    .family = {{&p->slots, &p->bucket, p->R, 0.01f}, {&p->slots, &p->bucket, p->R, 0.003f}},
+                    .adam = {1e-2f, 0.9f, 0.999f, 1e-9f, 10, 1000, 0.7f},
+                    .square_scale = 1024,
+                    .norm_scale = 0x1p40,
+                    .bias_scale = 0x1p20};
+    const hps_state W_dec = {p->W_dec, p->moment[4], p->moment[5]}, W_enc = {p->W_enc, p->moment[0], p->moment[1]};
+    const hps_state b_enc = {p->b_enc, p->moment[2], p->moment[3]};
+    hps_latent_sums(s->n, 2, u.family, 1, p->parallel, p->bias_gradient);
+    memset(p->fixed, 0, (size_t)(s->n + s->d + 1) * sizeof(int64_t));
+    for (int pass = 0; pass < 2; pass++) {
+        u.apply = pass == 1;
+        kernels->update_decoder(ws, &u, s->n, s->w, p->ldd, p->parallel, &W_dec, p->fixed + s->n + s->d, p->fixed);
+        kernels->update_encoder(ws, &u, &enc, p->lde, p->y, p->bias_gradient, &W_enc, &b_enc, p->fixed + s->n + s->d,
+                                p->fixed + s->n, &p->row_norm, &p->bias);
+    }
+    kernels->normalise(ws, s->n, s->w, p->ldd, p->fixed, u.norm_scale, p->W_dec);
+    kernels->workspace_destroy(&ws);
+}
+
+static int rows_equal(int64_t rows, int64_t m, int64_t ld, const float *a, const float *b)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        if (memcmp(a + r * ld, b + r * ld, (size_t)m * sizeof(float)) != 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Candidates are equal as numbers: the sign of a zero pre-activation is not defined. */
+static int candidates_equal(int64_t count, const hps_candidate *a, const hps_candidate *b)
+{
+    for (int64_t i = 0; i < count; i++) {
+        if (a[i].value != b[i].value || a[i].latent != b[i].latent) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static void compare(const problem *a, const problem *b)
+{
+    const shape *s = &a->s;
+    const int32_t slots = a->slots.first[s->B];
+
+    CHECK(candidates_equal(s->B * s->k, a->subset, b->subset));
+    CHECK(memcmp(a->slots.first, b->slots.first, (size_t)(s->B + 1) * sizeof(int32_t)) == 0);
+    CHECK(candidates_equal(slots, a->slots.slot, b->slots.slot));
+    CHECK(memcmp(a->slots.dz_fixed, b->slots.dz_fixed, (size_t)slots * sizeof(int64_t)) == 0);
+    CHECK(rows_equal(s->B, s->w, a->ldd, a->R, b->R));
+    CHECK(memcmp(a->sum, b->sum, (size_t)s->w * sizeof(double)) == 0);
+    CHECK(memcmp(a->square, b->square, (size_t)s->w * sizeof(double)) == 0);
+    CHECK(memcmp(a->fixed, b->fixed, (size_t)(s->n + s->d + 1) * sizeof(int64_t)) == 0);
+    CHECK(rows_equal(s->n, s->d, a->lde, a->W_enc, b->W_enc));
+    CHECK(rows_equal(1, s->n, s->n, a->b_enc, b->b_enc));
+    CHECK(rows_equal(s->n, s->w, a->ldd, a->W_dec, b->W_dec));
+    for (int i = 0; i < 6; i++) {
+        const int64_t rows = i / 2 == 1 ? 1 : s->n, m = i / 2 == 0 ? s->d : i / 2 == 1 ? s->n : s->w;
+        CHECK(rows_equal(rows, m, i / 2 == 1 ? s->n : padded(m), a->moment[i], b->moment[i]));
+    }
+    CHECK(a->row_norm == b->row_norm && a->bias == b->bias);
+}
+
+int main(int argc, char **argv)
+{
+    const hps_kernels *all[HPS_KERNELS_MAX];
+    const int count = hps_kernels_all(all);
+    char name[96];
+
+    MPI_Init(&argc, &argv);
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        problem reference, other;
+        make(&shapes[i], &reference);
+        make(&shapes[i], &other);
+        set(&reference);
+        run(all[0], 1, &reference);
+        CHECK(reference.s.w == 0 || reference.slots.first[reference.s.B] > 0);
+        for (int c = 1; c < count; c++) {
+            for (int threads = 1; threads <= 3; threads += 2) {
+                other.row_norm = other.bias = 0;
+                set(&other);
+                run(all[c], threads, &other);
+                compare(&reference, &other);
+            }
+        }
+        discard(&reference);
+        discard(&other);
+        snprintf(name, sizeof(name), "n %lld, d %lld, %lld columns, B %lld, k %lld, kind %d", (long long)shapes[i].n,
+                 (long long)shapes[i].d, (long long)shapes[i].w, (long long)shapes[i].B, (long long)shapes[i].k,
+                 shapes[i].kind);
+        tap_case(name);
+    }
+    CHECK(hps_memory_arrays() == 0);
+    tap_case("all memory was given back");
+    tap_done();
+    MPI_Finalize();
+    return 0;
+}
