@@ -52,7 +52,7 @@ static hps_status run_command(const hps_command_line *line, hps_context *context
 
 static hps_status start(int argc, char **argv, hps_context *context)
 {
-    hps_command_line line;
+    hps_command_line line = {.command = NULL};
 
     hps_status status = hps_agree(context->world, hps_command_line_parse(argc, argv, &line));
     hps_log_start(context->rank == 0, line.json);

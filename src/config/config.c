@@ -157,13 +157,13 @@ hps_status hps_config_fail(const hps_config *config, const char *key, const char
 {
     const int number = hps_schema_find(key);
     const hps_place nowhere = {.file = config->source->file, .line = 1, .column = 1};
+    char words[HPS_WORDS_MAX];
     va_list args;
 
     va_start(args, format);
-    const hps_status status =
-        hps_place_vfail(number < 0 ? &nowhere : &config->source->place[number], key, format, args);
+    vsnprintf(words, sizeof(words), format, args);
     va_end(args);
-    return status;
+    return hps_place_refuse(number < 0 ? &nowhere : &config->source->place[number], key, words);
 }
 
 static int64_t nearest_power_of_two(double value)

@@ -1,5 +1,6 @@
 #include "place.h"
 
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,11 +58,10 @@ const char *hps_show(const char *text, size_t length, char shown[HPS_SHOWN_MAX])
     return shown;
 }
 
-hps_status hps_place_vfail(const hps_place *place, const char *key, const char *format, va_list args)
+hps_status hps_place_refuse(const hps_place *place, const char *key, const char *words)
 {
-    char words[HPS_MESSAGE_MAX / 2], shown[HPS_SHOWN_MAX];
+    char shown[HPS_SHOWN_MAX];
 
-    vsnprintf(words, sizeof(words), format, args);
     if (place->said != NULL) {
         /* Without the quotes: the user is to recognise what was typed. */
         const size_t length = strlen(hps_show(place->said, strlen(place->said), shown));
@@ -73,12 +73,13 @@ hps_status hps_place_vfail(const hps_place *place, const char *key, const char *
 
 hps_status hps_place_fail(const hps_place *place, const char *key, const char *format, ...)
 {
+    char words[HPS_WORDS_MAX];
     va_list args;
 
     va_start(args, format);
-    const hps_status status = hps_place_vfail(place, key, format, args);
+    vsnprintf(words, sizeof(words), format, args);
     va_end(args);
-    return status;
+    return hps_place_refuse(place, key, words);
 }
 
 size_t hps_printable(const char *text, size_t length)

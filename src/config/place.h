@@ -6,7 +6,6 @@
 
 #include "hpsae/base/status.h"
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -20,8 +19,8 @@ typedef struct {
 /* Local.  Fails with HPS_ECONFIG: "FILE:LINE:COLUMN: KEY: WORDS" or "-s KEY=VALUE: WORDS"; key NULL: no key. */
 hps_status hps_place_fail(const hps_place *place, const char *key, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-hps_status hps_place_vfail(const hps_place *place, const char *key, const char *format, va_list args)
-    __attribute__((format(printf, 3, 0)));
+enum { HPS_WORDS_MAX = HPS_MESSAGE_MAX / 2 };
+hps_status hps_place_refuse(const hps_place *place, const char *key, const char *words);
 
 /* Local.  A user's text fit for a message: in quotes, control characters replaced, cut when long.  Returns shown. */
 enum { HPS_SHOWN_MAX = 72 };
