@@ -54,7 +54,7 @@ static hps_status say_why_not(const char *path)
         return hps_fail(HPS_EFORMAT, "%s: truncated, it has only %lld bytes; copy or write it again", path,
                         (long long)about.st_size);
     }
-    return hps_fail(HPS_EIO, "%s: cannot be opened as HDF5: %s", path, reason);
+    return hps_fail(HPS_EFORMAT, "%s: damaged or truncated HDF5 file: %s", path, reason);
 }
 
 hps_status hps_h5_open(const char *path, hid_t *file)
