@@ -18,7 +18,7 @@ static int take(int file, int64_t bytes)
     struct statvfs about;
     struct stat now;
 
-    if (fallocate(file, FALLOC_FL_KEEP_SIZE, 0, bytes) == 0) {
+    if (fallocate(file, 0, 0, bytes) == 0) {
         return 0;
     }
     if (errno != EOPNOTSUPP && errno != ENOSYS) {

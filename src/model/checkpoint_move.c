@@ -107,12 +107,15 @@ static hps_status transfer(const passage *way, hid_t in_memory, hid_t in_file, v
     const bool to_file = way->direction == HPS_TO_FILE;
     char reason[256];
     hps_status status = HPS_OK;
+
+    errno = 0;
     const herr_t code = to_file ? H5Dwrite(way->set, way->type, in_memory, in_file, way->transfer, memory)
                                 : H5Dread(way->set, way->type, in_memory, in_file, way->transfer, memory);
 
     if (code < 0) {
-        status = hps_fail(HPS_EIO, "%s cannot be %s: %s", way->name, to_file ? "written" : "read",
-                          hps_h5_reason(reason));
+        const char *of_system = errno != 0 ? strerror(errno) : "no reason given";
+        status = hps_fail(HPS_EIO, "%s cannot be %s: %s (%s)", way->name, to_file ? "written" : "read",
+                          hps_h5_reason(reason), of_system);
     }
     return hps_agree(way->comm, status);
 }

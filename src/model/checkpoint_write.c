@@ -111,17 +111,19 @@ static int64_t estimate(const hps_model *model, const char *config)
 }
 
 /*
- * Rank 0.  Everything but the numbers, so that only writes into room already taken are left to do together.  The first
- * reservation finds a full disk before HDF5 meets it; creating the file gives that room back, the second takes it.
+ * Rank 0.  Everything but the numbers, so that only writes into room already taken are left to do together.  HDF5 does
+ * not survive a file that it cannot close: a full disk is found before the file is created, the room (which creating
+ * gives back) taken again before anything is written.
  */
 static hps_status lay_out(const char *path, const hps_model *model, const hps_checkpoint_head *head,
                           const hps_checkpoint_sums *sums)
 {
+    const int64_t bytes = estimate(model, head->config);
     struct stat about;
     char reason[256];
 
     hps_h5_start();
-    HPS_TRY(hps_disk_reserve(path, estimate(model, head->config)));
+    HPS_TRY(hps_disk_reserve(path, bytes));
     const hid_t property = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_alignment(property, ALIGNMENT, ALIGNMENT);
     const hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, property);
@@ -129,7 +131,10 @@ static hps_status lay_out(const char *path, const hps_model *model, const hps_ch
     if (file < 0) {
         return hps_fail(HPS_EIO, "%s: cannot be created: %s", path, hps_h5_reason(reason));
     }
-    const hps_status status = hps_checkpoint_at(path, create_objects(file, model, head, sums));
+    hps_status status = hps_disk_reserve(path, bytes);
+    if (status == HPS_OK) {
+        status = hps_checkpoint_at(path, create_objects(file, model, head, sums));
+    }
     const bool closed = H5Fclose(file) >= 0;
     HPS_TRY(status);
     if (!closed || stat(path, &about) != 0) {
@@ -224,6 +229,7 @@ hps_status hps_checkpoint_write(MPI_Comm comm, const hps_model *model, const cha
     if (root) {
         unlink(temporary);
     }
+    HPS_MPI(MPI_Barrier(comm));
     return hps_fail(status, "%s; %s", hps_status_message(),
                     config[0] != '\0' ? "the older checkpoint is kept" : "nothing was changed");
 }

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 /*
- * Local.  Makes sure of the room for the first `bytes` of a file, which is created if need be; its length stays.  Where
+ * Local.  Makes sure of the room for the first `bytes` of a file, which is created, and made as long, if need be.  Where
  * the file system cannot reserve, the free space is compared.  Error: HPS_EIO "PATH: no room for 12.3 MiB: REASON".
  */
 hps_status hps_disk_reserve(const char *path, int64_t bytes);
