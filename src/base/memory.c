@@ -5,11 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { ALIGNMENT = 64 };
 
-static _Atomic int64_t live, arrays, peak;
+static _Atomic int64_t live, arrays, peak, allocations;
 
 /* The array's size stands in the 64 bytes before it. */
 hps_status hps_alloc(void *array, int64_t count, size_t size, const char *what)
@@ -37,6 +38,7 @@ hps_status hps_alloc(void *array, int64_t count, size_t size, const char *what)
     while (now > most && !atomic_compare_exchange_weak(&peak, &most, now)) {
     }
     atomic_fetch_add(&arrays, 1);
+    atomic_fetch_add(&allocations, 1);
     return HPS_OK;
 }
 
@@ -70,6 +72,11 @@ int64_t hps_memory_peak(void)
     return atomic_load(&peak);
 }
 
+int64_t hps_memory_allocations(void)
+{
+    return atomic_load(&allocations);
+}
+
 int64_t hps_memory_resident(void)
 {
     long long pages = -1;
@@ -82,4 +89,11 @@ int64_t hps_memory_resident(void)
         fclose(file);
     }
     return pages < 0 ? -1 : (int64_t)pages * sysconf(_SC_PAGESIZE);
+}
+
+int64_t hps_memory_resident_peak(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : -1; /* Linux counts KiB */
 }

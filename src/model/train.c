@@ -188,6 +188,7 @@ static hps_status run(hps_training *t, int rank, int argc, char *const *argv)
     hps_wish_restore();
     if (status == HPS_OK || status == HPS_STOPPED) {
         note_result(t);
+        hps_training_note_memory(t);
     }
     return status;
 }

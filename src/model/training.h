@@ -26,6 +26,7 @@ typedef struct {
     char *text;                /* of the configuration, for checkpoints; hps_alloc */
     uint64_t hash;             /* of the configuration */
     int64_t resident_at_start; /* bytes, before anything was allocated */
+    int64_t state, buffers, starting; /* bytes stated: parameters and moments, all else, and what only the start took */
     hps_evaluation evaluation; /* the latest */
 } hps_training;
 
@@ -47,6 +48,9 @@ hps_status hps_training_evaluate(hps_training *t);
 
 /* Local.  What the run is and what memory it takes, before the first step. */
 void hps_training_introduce(const hps_training *t);
+
+/* Collective.  Notes in run.json what memory was stated and what was resident at most, the largest of all ranks. */
+void hps_training_note_memory(hps_training *t);
 
 /* Local.  A progress line. */
 void hps_training_progress(const hps_training *t, const hps_step_report *report, const hps_interval *interval);

@@ -217,7 +217,11 @@ hps_status hps_training_prepare(hps_training *t)
     } else {
         HPS_TRY(new_model(t));
     }
-    return make_trainer(t);
+    HPS_TRY(make_trainer(t));
+    t->state = hps_model_bytes(&t->model->shard, roles_of(t->config));
+    t->buffers = hps_memory_live() - t->state;
+    t->starting = hps_memory_peak() - hps_memory_live();
+    return HPS_OK;
 }
 
 void hps_training_release(hps_training *t)

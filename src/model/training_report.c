@@ -12,18 +12,26 @@ static const double MIB = 1048576.0;
 void hps_training_introduce(const hps_training *t)
 {
     const hps_model *m = t->model;
-    const hps_config *c = t->config;
-    const unsigned roles = 1u << HPS_VALUE | 1u << HPS_MOMENT1 | 1u << HPS_MOMENT2 |
-                           (c->train.ema > 0 ? 1u << HPS_AVERAGE : 0);
-    const double state = (double)hps_model_bytes(&m->shard, roles) / MIB, live = (double)hps_memory_live() / MIB;
 
     hps_log("train", "%lld latents, k %lld, d %lld; %lld steps of %lld tokens; %lld rows train, %lld are held out",
             (long long)m->shard.n, (long long)m->k, (long long)m->shard.d, (long long)t->options.steps,
             (long long)t->options.B, (long long)t->dataset.train, (long long)t->dataset.holdout);
     hps_log("train", "%d ranks of %d threads, kernels %s (%s), lr %.3g, inputs scaled by %.5g, V %.5g", t->grid.P,
             t->options.threads, t->kernels->name, t->kernels->isa, t->options.lr, m->scale, t->options.V);
-    hps_log("train", "memory a rank: parameters and moments %.1f MiB, buffers %.1f MiB, libraries %.1f MiB", state,
-            live - state, (double)t->resident_at_start / MIB);
+    hps_log("train", "memory a rank: parameters and moments %.1f MiB, buffers %.1f MiB, at the start %.1f MiB more, "
+            "libraries %.1f MiB", (double)t->state / MIB, (double)t->buffers / MIB, (double)t->starting / MIB,
+            (double)t->resident_at_start / MIB);
+}
+
+void hps_training_note_memory(hps_training *t)
+{
+    int64_t bytes[] = {t->state, t->buffers, t->starting, t->resident_at_start, hps_memory_resident_peak()};
+
+    HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, bytes, 5, MPI_INT64_T, MPI_MAX, t->world));
+    hps_run_note(t->run, "memory_bytes",
+                 json_pack("{s:I,s:I,s:I,s:I,s:I}", "state", (json_int_t)bytes[0], "buffers", (json_int_t)bytes[1],
+                           "starting", (json_int_t)bytes[2], "libraries", (json_int_t)bytes[3], "resident_peak",
+                           (json_int_t)bytes[4]));
 }
 
 static double tokens_per_second(const hps_training *t, const hps_interval *i)

@@ -21,12 +21,15 @@ hps_status hps_alloc(void *array, int64_t count, size_t size, const char *what);
 #define HPS_FREE(array) hps_free((void *)(array))
 void hps_free(void *array);
 
-/* Local.  Bytes and arrays that are live now; the most bytes that ever were. */
+/* Local.  Bytes and arrays that are live now; the most bytes that ever were; arrays ever allocated. */
 int64_t hps_memory_live(void);
 int64_t hps_memory_arrays(void);
 int64_t hps_memory_peak(void);
+int64_t hps_memory_allocations(void);
 
-/* Local.  Resident memory of this process in bytes, from the operating system; -1 where it does not tell. */
+/* Local.  Resident memory of this process in bytes, from the operating system: now (-1 where it does not tell), and at
+ * its largest. */
 int64_t hps_memory_resident(void);
+int64_t hps_memory_resident_peak(void);
 
 #endif

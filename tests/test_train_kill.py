@@ -1,0 +1,92 @@
+#!/usr/bin/python3
+"""A run that is killed at random moments and resumed on other numbers of ranks ends with the bits of a straight run.
+
+Twelve kills with SIGKILL, in turn of the whole job and of one rank, each after a random part of a run; then the run is
+left to end.  Its state and every line of metrics.jsonl must be those of the run that nobody disturbed.
+"""
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "oracle"))
+import program
+import tap
+import trained
+
+KILLS, RANKS = 12, (3, 1, 2, 4)
+SEED = int(os.environ.get("TEST_SEED", random.SystemRandom().randrange(10**6)))
+
+
+def start(config, ranks, scratch):
+    """The job in a session of its own; what Open MPI leaves behind goes into scratch."""
+    environment = {**os.environ, **program.ENVIRONMENT, "OMP_NUM_THREADS": "1", "OMPI_MCA_orte_tmpdir_base": scratch,
+                   "OMPI_MCA_btl_vader_backing_directory": scratch}
+    return subprocess.Popen(["mpirun", "-n", str(ranks), program.PROGRAM, "train", config], env=environment,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True)
+
+
+def ranks_of(job):
+    """Process numbers of the ranks: children of mpirun that run the program."""
+    listed = subprocess.run(["pgrep", "-P", str(job.pid), "-f", program.PROGRAM], capture_output=True, text=True,
+                            check=False)
+    return [int(pid) for pid in listed.stdout.split()]
+
+
+def kill(job, whole):
+    victims = ranks_of(job)
+    try:
+        if whole or not victims:
+            os.killpg(job.pid, signal.SIGKILL)
+            for pid in victims:
+                os.kill(pid, signal.SIGKILL)
+        else:
+            os.kill(random.choice(victims), signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def last_step(run):
+    names = [name for name in os.listdir(run) if name.endswith(".h5")] if os.path.isdir(run) else []
+    return max((int(name[11:-3]) for name in names), default=0)
+
+
+random.seed(SEED)
+tap.note(f"TEST_SEED={SEED}")
+with program.Directory() as path:
+    trained.make_store(path, 1500, 61)
+    settings = trained.write_config(path, train__tokens=150 * 1500, train__eval_steps=100, train__log_steps=25,
+                                    train__checkpoint__every_steps=20, model__latents=700, train__resume="auto")
+    straight, disturbed = os.path.join(path, "straight"), os.path.join(path, "run")
+    status, out, err = program.run(2, "train", settings, "-s", f"output={straight}", threads=1)
+    tap.check(status == 0, "the straight run ends", out + err)
+
+    kills = attempts = 0
+    while kills < KILLS and attempts < 60:
+        job = start(settings, RANKS[attempts % len(RANKS)], path)
+        time.sleep(random.uniform(0.3, 1.6))
+        running = job.poll() is None
+        kill(job, whole=attempts % 2 == 0)
+        try:
+            text, _ = job.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            tap.check(False, "a job that lost a rank ends", "still there after 60 s")
+            os.killpg(job.pid, signal.SIGKILL)
+            text = ""
+        attempts += 1
+        if not running:
+            break
+        kills += 1
+        tap.note(f"kill {kills}: checkpoint of step {last_step(disturbed)} stands")
+    tap.check(kills >= 10, f"at least ten kills ({kills}) hit a running job", f"{attempts} attempts\n{text}")
+    status, out, err = program.run(3, "train", settings, threads=1)
+    tap.check(status == 0, "the disturbed run ends", out + err)
+    for key in ("state_checksum", "checksum", "step"):
+        tap.check(trained.run_facts(straight)[key] == trained.run_facts(disturbed)[key], f"the same {key}")
+    tap.check(trained.exact_lines(straight) == trained.exact_lines(disturbed), "the same lines of metrics.jsonl")
+    left = sorted(name for name in os.listdir(disturbed) if ".tmp" in name or name.endswith(".h5"))
+    tap.check(len(left) == 2 and not any(".tmp" in name for name in left), "two checkpoints and no .tmp are left", left)
+tap.done()
