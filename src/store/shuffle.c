@@ -134,7 +134,7 @@ static hps_status move_and_count(hps_shuffle_job *job, hps_statistics *statistic
 
 static hps_status write_output(hps_shuffle_job *job, const char *path, const char *fingerprint)
 {
-    const int64_t bytes = job->rows * job->columns.out_bytes + (1 << 20);
+    const int64_t bytes = job->rows * job->columns.out_bytes + (1 << 18);
     hps_statistics statistics = {0};
 
     hps_permutation_create(job->seed, job->rows, &job->permutation);

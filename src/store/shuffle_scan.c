@@ -78,9 +78,9 @@ hps_status hps_shuffle_judge(hps_shuffle_job *job, hps_status mine)
     log_files(job);
     const int64_t file = hps_sources_find(&job->sources, job->bad.first);
     if (!job->skip_bad) {
-        return hps_fail(HPS_EFORMAT, "%s: row %lld holds NaN or infinity, one of %lld such rows of %lld; set "
+        return hps_fail(HPS_EFORMAT, "%s: row %lld holds NaN or infinity (%lld such row%s in %lld); set "
                         "data.skip_bad_rows to leave them out", job->sources.items[file].path,
-                        (long long)(job->bad.first - job->sources.first[file]), (long long)total,
+                        (long long)(job->bad.first - job->sources.first[file]), (long long)total, total == 1 ? "" : "s",
                         (long long)job->sources.rows);
     }
     return job->rows > 0 ? HPS_OK

@@ -194,7 +194,7 @@ static hps_status finish(synth_job *job)
 
 static hps_status write_store(synth_job *job, const hps_config *config, const char *fingerprint)
 {
-    const int64_t bytes = job->rows * row_bytes(job) + job->planted.n * (job->planted.d * 4 + 16) + (1 << 20);
+    const int64_t bytes = job->rows * row_bytes(job) + job->planted.n * (job->planted.d * 4 + 16) + (1 << 18);
     hps_status status = hps_output_create(job->comm, config->synth.output, bytes, &job->output);
 
     if (status == HPS_OK) {
