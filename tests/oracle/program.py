@@ -9,6 +9,7 @@ import numpy as np
 
 import topk_sae as sae
 
+SLOWER = int(os.environ.get("TEST_SLOWER", "1"))  # under sanitizers everything takes longer
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAM = os.path.abspath(os.environ.get("HPSAE", os.path.join(HERE, "..", "..", "bin", "hpsae")))
 ENVIRONMENT = {
@@ -32,7 +33,8 @@ class Directory:
 def run(ranks, *arguments, threads=1, seconds=300):
     """`mpirun -n ranks hpsae arguments`: (exit status, stdout, stderr).  A hang ends with status 124."""
     environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
-    command = ["timeout", "--kill-after=5", str(seconds), os.environ.get("MPIRUN", "mpirun"), "-n", str(ranks), PROGRAM]
+    limit = str(seconds * SLOWER)
+    command = ["timeout", "--kill-after=5", limit, os.environ.get("MPIRUN", "mpirun"), "-n", str(ranks), PROGRAM]
     done = subprocess.run(command + [str(a) for a in arguments], env=environment, capture_output=True, text=True,
                           check=False)
     return done.returncode, done.stdout, done.stderr
