@@ -1,0 +1,74 @@
+/*
+ * What the folders of other programs look like inside; shared by export and import.
+ */
+#ifndef HPSAE_MODEL_EXCHANGE_FORMAT_H
+#define HPSAE_MODEL_EXCHANGE_FORMAT_H
+
+#include "hpsae/config/config.h"
+#include "hpsae/model/model.h"
+#include "hpsae/store/safetensors.h"
+
+#include <stdbool.h>
+
+typedef struct {
+    const char *program; /* "SAELens" */
+    const char *weights; /* file name */
+    struct {
+        const char *name;
+        bool transposed; /* [d, n] in the file */
+    } tensor[HPS_TENSORS];
+} hps_exchange_format;
+
+/* Local.  Of HPS_FORMAT_SAELENS or HPS_FORMAT_SPARSIFY. */
+const hps_exchange_format *hps_exchange_format_of(hps_format format);
+
+/* Local.  Shape of a tensor as the format has it: dimensions (1 or 2) are returned. */
+int hps_exchange_shape(const hps_exchange_format *format, hps_tensor tensor, int64_t n, int64_t d, int64_t shape[2]);
+
+/* What cfg.json says. */
+typedef struct {
+    hps_format format;
+    int64_t n, d, k;
+    bool rescale; /* values are multiplied by the norm of the decoder row before selection, divided by it after */
+    bool uncentred; /* b_dec is not subtracted from the input */
+    char hook[256], model_name[256];
+} hps_exchange_config;
+
+/* Local.  Reads and checks FOLDER/cfg.json.  Errors: HPS_EIO, HPS_EFORMAT, worded with the path and the key. */
+hps_status hps_import_config(const char *folder, hps_format format, hps_exchange_config *config);
+
+/*
+ * Collective over comm, the model's ranks.  Reads one tensor of a file that every rank has open into the model's
+ * values, in pieces of a few MiB. squares: [n], to which the squares of the decoder's rows are added, or NULL.
+ * Errors: HPS_EIO, HPS_ENOMEM, HPS_EFORMAT "PATH: W_dec[12, 3] is not finite"; agreed.
+ */
+hps_status hps_import_tensor(MPI_Comm comm, const char *path, const hps_safetensors *file,
+                             const hps_exchange_format *format, hps_tensor tensor, const hps_model *model,
+                             double *squares);
+
+/* Numbers that an import takes at a time; tests make it small. */
+extern int64_t hps_import_piece;
+
+/* A tensor on its way out. */
+typedef struct {
+    hps_tensor tensor;
+    bool transposed;
+    int64_t offset; /* in the file */
+} hps_exchange_place;
+
+/*
+ * Collective over comm, the model's ranks.  Writes one tensor of a file open on all ranks, by collective writes of at
+ * most hps_export_round_bytes (the same on every rank; tests make it small) or one row a rank.  Errors: HPS_EIO,
+ * HPS_ENOMEM, agreed.
+ */
+extern int64_t hps_export_round_bytes;
+hps_status hps_export_tensor(MPI_Comm comm, MPI_File file, const hps_model *model, const hps_exchange_place *place);
+
+/*
+ * Collective over comm, the model's ranks.  Reads a written file back, shared over the ranks by rows, and compares it
+ * with the model's values.  Errors: HPS_EFORMAT naming the tensor that differs, HPS_EIO, HPS_ENOMEM; agreed.
+ */
+hps_status hps_export_verify(MPI_Comm comm, const char *path, const hps_exchange_format *format,
+                             const hps_model *model);
+
+#endif

@@ -1,0 +1,254 @@
+#include "hpsae/base/disk.h"
+#include "hpsae/base/memory.h"
+#include "hpsae/model/exchange.h"
+#include "hpsae/model/exchange_format.h"
+#include "hpsae/store/safetensors_write.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* An export under way. */
+typedef struct {
+    MPI_Comm comm;
+    const hps_exchange_format *format;
+    hps_model model; /* the exported one with its biases replaced */
+    float *b_enc, *b_dec; /* [own], [d], scaled; owned */
+    char weights[HPS_PATH_MAX], config[HPS_PATH_MAX], temporary[HPS_PATH_MAX + 8];
+    int64_t offset[HPS_TENSORS];
+} outgoing;
+
+hps_status hps_export_check(const hps_model *model, hps_format format)
+{
+    if (model->norm != HPS_NORM_TOKEN) {
+        return HPS_OK;
+    }
+    if (format == HPS_FORMAT_SPARSIFY) {
+        return hps_fail(HPS_EARG, "a model trained with data.scale = token cannot be exported to sparsify, which does "
+                        "not normalise its input");
+    }
+    return hps_fail(HPS_EARG, "a model trained with data.scale = token cannot be exported to SAELens: its layer_norm "
+                    "divides by the unbiased standard deviation plus 1e-5, which is another function");
+}
+
+/* The dictionary for x instead of s x: latents are the same, their values divided by s. */
+static hps_status scale_biases(const hps_model *model, outgoing *out)
+{
+    const double s = model->norm == HPS_NORM_SCALE ? model->scale : 1;
+    const hps_tensors *values = &model->role[HPS_VALUE];
+
+    HPS_TRY(HPS_ALLOC(&out->b_enc, model->shard.own, "encoder biases to export"));
+    HPS_TRY(HPS_ALLOC(&out->b_dec, model->shard.d, "decoder biases to export"));
+    for (int64_t q = 0; q < model->shard.own; q++) {
+        out->b_enc[q] = (float)((double)values->b_enc[q] / s);
+    }
+    for (int64_t c = 0; c < model->shard.d; c++) {
+        out->b_dec[c] = (float)((double)values->b[c] / s);
+    }
+    out->model = *model;
+    out->model.role[HPS_VALUE].b_enc = out->b_enc;
+    out->model.role[HPS_VALUE].b = out->b_dec;
+    return HPS_OK;
+}
+
+/* sparsify keeps one directory a hook; a hook that is a dataset's path becomes one name. */
+static hps_status choose_directory(const hps_model *model, hps_format format, const char *folder, char *directory)
+{
+    char name[256];
+
+    if (format != HPS_FORMAT_SPARSIFY) {
+        return snprintf(directory, HPS_PATH_MAX, "%s", folder) < HPS_PATH_MAX
+                   ? HPS_OK
+                   : hps_fail(HPS_EARG, "%.60s...: the path is too long", folder);
+    }
+    const char *hook = model->hook != NULL ? model->hook : "";
+    snprintf(name, sizeof(name), "%s", hook + strspn(hook, "/."));
+    for (char *slash = strchr(name, '/'); slash != NULL; slash = strchr(slash, '/')) {
+        *slash = '.';
+    }
+    return hps_path_join(folder, name[0] != '\0' ? name : "sae", directory);
+}
+
+static json_t *saelens_config(const hps_model *model)
+{
+    json_t *about = json_pack("{s:s}", "sae_lens_version", "6.0.0");
+
+    if (model->model_name != NULL && model->model_name[0] != '\0') {
+        json_object_set_new(about, "model_name", json_string(model->model_name));
+    }
+    if (model->hook != NULL && model->hook[0] != '\0') {
+        json_object_set_new(about, "hook_name", json_string(model->hook));
+    }
+    return json_pack("{s:s, s:I, s:I, s:I, s:s, s:s, s:b, s:b, s:s, s:s, s:o}", "architecture", "topk", "d_in",
+                     (json_int_t)model->shard.d, "d_sae", (json_int_t)model->shard.n, "k", (json_int_t)model->k,
+                     "dtype", "float32", "device", "cpu", "apply_b_dec_to_input", 1, "rescale_acts_by_decoder_norm", 0,
+                     "normalize_activations", "none", "reshape_activations", "none", "metadata", about);
+}
+
+static json_t *sparsify_config(const hps_model *model)
+{
+    const int64_t n = model->shard.n, d = model->shard.d;
+
+    return json_pack("{s:s, s:I, s:b, s:I, s:I, s:b, s:b, s:b, s:I, s:s, s:s}", "activation", "topk",
+                     "expansion_factor", (json_int_t)(n < d ? 1 : n / d), "normalize_decoder", 1, "num_latents",
+                     (json_int_t)n, "k", (json_int_t)model->k, "multi_topk", 0, "skip_connection", 0, "transcode", 0,
+                     "d_in", (json_int_t)d, "hook_name", model->hook != NULL ? model->hook : "", "model_name",
+                     model->model_name != NULL ? model->model_name : "");
+}
+
+static hps_status write_config(const outgoing *out, hps_format format)
+{
+    json_t *config = format == HPS_FORMAT_SPARSIFY ? sparsify_config(&out->model) : saelens_config(&out->model);
+    char *text = config != NULL ? json_dumps(config, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
+
+    json_decref(config);
+    if (text == NULL) {
+        return hps_fail(HPS_EARG, "%s: hook or model name is not UTF-8", out->config);
+    }
+    const hps_status status = hps_file_replace(out->config, text, strlen(text));
+    free(text);
+    return status;
+}
+
+/* Rank 0.  Room and header of the weights; where the tensors go. */
+static hps_status begin_weights(outgoing *out)
+{
+    hps_float_tensor tensors[HPS_TENSORS];
+    hps_safetensors_plan plan;
+
+    for (int t = 0; t < HPS_TENSORS; t++) {
+        tensors[t].name = out->format->tensor[t].name;
+        tensors[t].dimensions = hps_exchange_shape(out->format, (hps_tensor)t, out->model.shard.n, out->model.shard.d,
+                                                   tensors[t].shape);
+    }
+    HPS_TRY(hps_safetensors_lay_out(HPS_TENSORS, tensors, &plan));
+    unlink(out->temporary);
+    hps_status status = hps_disk_reserve(out->temporary, plan.file_bytes);
+    const int file = status == HPS_OK ? open(out->temporary, O_WRONLY | O_CLOEXEC) : -1;
+    if (file >= 0) {
+        if (pwrite(file, plan.header, (size_t)plan.header_bytes, 0) != plan.header_bytes ||
+            ftruncate(file, plan.file_bytes) != 0) {
+            status = hps_fail(HPS_EIO, "%s: cannot be written: %s", out->temporary, strerror(errno));
+        }
+        close(file);
+    } else if (status == HPS_OK) {
+        status = hps_fail(HPS_EIO, "%s: cannot be opened: %s", out->temporary, strerror(errno));
+    }
+    for (int t = 0; t < HPS_TENSORS; t++) {
+        out->offset[t] = tensors[t].offset;
+    }
+    HPS_FREE(&plan.header);
+    return status;
+}
+
+/* Collective. */
+static hps_status open_weights(const outgoing *out, MPI_File *file)
+{
+    hps_status status = HPS_OK;
+    char reason[MPI_MAX_ERROR_STRING];
+    int length;
+
+    if (access(out->temporary, R_OK | W_OK) != 0) {
+        status = hps_fail(HPS_EIO, "%s: cannot be opened: %s", out->temporary, strerror(errno));
+    }
+    HPS_TRY(hps_agree(out->comm, status));
+    const int code = MPI_File_open(out->comm, out->temporary, MPI_MODE_WRONLY, MPI_INFO_NULL, file);
+    if (code != MPI_SUCCESS) {
+        MPI_Error_string(code, reason, &length);
+        status = hps_fail(HPS_EIO, "%s: cannot be opened by all ranks: %s", out->temporary, reason);
+    }
+    status = hps_agree(out->comm, status);
+    if (status != HPS_OK && code == MPI_SUCCESS) {
+        MPI_File_close(file);
+    }
+    return status;
+}
+
+/* Collective. */
+static hps_status write_weights(const outgoing *out)
+{
+    MPI_File file;
+
+    HPS_TRY(open_weights(out, &file));
+    hps_status status = HPS_OK;
+    for (int t = 0; t < HPS_TENSORS && status == HPS_OK; t++) {
+        const hps_exchange_place place = {(hps_tensor)t, out->format->tensor[t].transposed, out->offset[t]};
+        status = hps_export_tensor(out->comm, file, &out->model, &place);
+    }
+    const bool closed = MPI_File_close(&file) == MPI_SUCCESS;
+    if (status == HPS_OK) {
+        status = hps_agree(out->comm, closed ? HPS_OK : hps_fail(HPS_EIO, "cannot be closed"));
+    }
+    return status == HPS_OK ? HPS_OK : hps_fail(status, "%s: %s", out->temporary, hps_status_message());
+}
+
+/* Collective.  All but the names: the weights beside the old ones, read back. */
+static hps_status prepare(outgoing *out, hps_status status)
+{
+    const bool root = out->model.shard.p == 0;
+
+    HPS_TRY(hps_share_status(out->comm, root && status == HPS_OK ? begin_weights(out) : status));
+    HPS_MPI(MPI_Bcast(out->offset, HPS_TENSORS, MPI_INT64_T, 0, out->comm));
+    HPS_TRY(write_weights(out));
+    return hps_export_verify(out->comm, out->temporary, out->format, &out->model);
+}
+
+/* Rank 0.  The weights get their name first: a cfg.json never stands without them. */
+static hps_status give_names(const outgoing *out, hps_format format)
+{
+    HPS_TRY(hps_disk_commit(out->temporary, out->weights));
+    return write_config(out, format);
+}
+
+/* Collective. */
+static hps_status export_to(outgoing *out, hps_format format, const char *directory)
+{
+    const bool root = out->model.shard.p == 0;
+    hps_status status = hps_path_join(directory, out->format->weights, out->weights);
+
+    if (status == HPS_OK) {
+        status = hps_path_join(directory, "cfg.json", out->config);
+    }
+    if (root && status == HPS_OK) {
+        status = hps_directory_make(directory);
+    }
+    snprintf(out->temporary, sizeof(out->temporary), "%s.tmp", out->weights);
+    status = prepare(out, status);
+    if (status == HPS_OK) {
+        return hps_share_status(out->comm, root ? give_names(out, format) : HPS_OK);
+    }
+    if (root) {
+        unlink(out->temporary);
+    }
+    HPS_MPI(MPI_Barrier(out->comm));
+    return status;
+}
+
+hps_status hps_export(MPI_Comm comm, const hps_model *model, hps_format format, const char *folder,
+                      char written[HPS_PATH_MAX])
+{
+    outgoing *out = NULL;
+
+    HPS_TRY(hps_export_check(model, format));
+    HPS_TRY(choose_directory(model, format, folder, written));
+    hps_status status = HPS_ALLOC(&out, 1, "export");
+    if (status == HPS_OK) {
+        out->comm = comm;
+        out->format = hps_exchange_format_of(format);
+        status = scale_biases(model, out);
+    }
+    status = hps_agree(comm, status);
+    if (status == HPS_OK) {
+        status = export_to(out, format, written);
+    }
+    if (out != NULL) {
+        HPS_FREE(&out->b_enc);
+        HPS_FREE(&out->b_dec);
+    }
+    HPS_FREE(&out);
+    return status;
+}
