@@ -10,9 +10,8 @@
 typedef struct {
     const char *name;
     hps_status (*run)(hps_context *context);
-    bool file_optional; /* info */
-    bool configured;    /* the file is a configuration of the schema */
-    const char *does;   /* one line */
+    bool configured;  /* takes a configuration, which it cannot do without; else any file, or none */
+    const char *does; /* one line */
 } hps_command;
 
 extern const hps_command hps_commands[]; /* ended by a NULL name */

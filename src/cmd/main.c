@@ -14,18 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CONFIGURED(command, words)                                                      \
-    {                                                                                   \
-        .name = #command, .run = hps_cmd_##command, .configured = true, .does = (words) \
-    }
-
 const hps_command hps_commands[] = {
-    CONFIGURED(synth, "write activations from a planted dictionary"),
-    CONFIGURED(shuffle, "permute activations into a store with its statistics"),
-    CONFIGURED(train, "train a dictionary, going on where an earlier run stopped"),
-    CONFIGURED(eval, "measure a dictionary on held-out activations"),
-    {.name = "info", .run = hps_cmd_info, .does = "tell what a file is, or what this program is and runs on"},
-    {.name = NULL},
+    {"synth", hps_cmd_synth, true, "write activations from a planted dictionary"},
+    {"shuffle", hps_cmd_shuffle, true, "permute activations into a store with its statistics"},
+    {"train", hps_cmd_train, true, "train a dictionary, going on where an earlier run stopped"},
+    {"eval", hps_cmd_eval, true, "measure a dictionary on held-out activations"},
+    {"info", hps_cmd_info, false, "tell what a file is, or what this program is and runs on"},
+    {NULL, NULL, false, NULL},
 };
 
 /* The command line before getopt permutes it. */
