@@ -217,8 +217,13 @@ void FAST(encode)(hps_workspace *ws, const hps_encoder *enc, int64_t count, cons
     const problem p = {.enc = enc, .count = rows != NULL ? count : enc->own, .B = B, .ldy = ldy, .k = k,
                        .rows = rows, .y = y, .y_norm = y_norm, .top = top};
 
+    int64_t tokens = TOKENS; /* of a task: as many as keep all threads busy to the end */
+
+    while (tokens > 32 && B < 2 * tokens * ws->size.threads) {
+        tokens /= 2;
+    }
 #pragma omp parallel for schedule(dynamic, 1) num_threads(ws->size.threads)
-    for (int64_t t0 = 0; t0 < B; t0 += TOKENS) {
-        encode_tokens(ws, ws->thread + omp_get_thread_num(), &p, t0, B - t0 < TOKENS ? B - t0 : TOKENS);
+    for (int64_t t0 = 0; t0 < B; t0 += tokens) {
+        encode_tokens(ws, ws->thread + omp_get_thread_num(), &p, t0, B - t0 < tokens ? B - t0 : tokens);
     }
 }

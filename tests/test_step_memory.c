@@ -1,0 +1,81 @@
+/*
+ * The step loop allocates nothing, AuxK and the clip included; a trainer gives back all that it took.
+ *
+ * ranks: 1 3
+ */
+#include "hpsae/base/memory.h"
+#include "hpsae/base/rng.h"
+#include "hpsae/model/step.h"
+#include "tap.h"
+
+enum { N = 200, D = 70, TOKENS = 64, STEPS = 6 };
+
+static void set_batch(hps_forward *f, int64_t step)
+{
+    for (int64_t i = 0; i < TOKENS * D; i++) {
+        f->y[i / D * f->model->lde + i % D] =
+            (float)hps_random_normal(2, HPS_DRAW_TEST, (uint64_t)step, (uint64_t)i);
+    }
+}
+
+/* Unit decoder rows along the axes; encoder rows the same. */
+static void set_model(hps_model *m)
+{
+    for (int64_t i = 0; i < N; i++) {
+        const int64_t column = i % D, l = hps_shard_local(&m->shard, i);
+        if (column >= m->shard.c0 && column < m->shard.c1) {
+            m->role[HPS_VALUE].W_dec[i * m->ldd + column - m->shard.c0] = 1;
+        }
+        if (l >= 0) {
+            m->role[HPS_VALUE].W_enc[l * m->lde + column] = 1;
+        }
+    }
+}
+
+static void run(const hps_grid *grid, const hps_kernels *kernels, double clip)
+{
+    const hps_step_options options = {.B = TOKENS, .V = D, .aux_k = 16, .aux_coefficient = 0.03125,
+                                      .dead_tokens = TOKENS, .lr = 1e-3, .steps = STEPS, .beta1 = 0.9,
+                                      .beta2 = 0.999, .epsilon = 1e-9, .clip = clip, .threads = 2};
+    const unsigned roles = 1u << HPS_VALUE | 1u << HPS_MOMENT1 | 1u << HPS_MOMENT2;
+    hps_step_report report = {0};
+    hps_trainer *trainer;
+    hps_model *model;
+    double flag = 0;
+    int64_t before = 0, with_aux = 0;
+
+    CHECK(hps_model_create(grid, N, D, 4, roles, &model) == HPS_OK);
+    set_model(model);
+    CHECK(hps_trainer_create(grid, kernels, model, &options, &trainer) == HPS_OK);
+    for (int64_t step = 0; step < STEPS; step++) {
+        before = step == 0 ? hps_memory_allocations() : before;
+        set_batch(hps_trainer_forward(trainer), step);
+        CHECK(hps_trainer_step(trainer, &flag, &report) == HPS_OK);
+        with_aux += report.aux_fvu > 0;
+    }
+    CHECK(hps_memory_allocations() == before);
+    CHECK(with_aux > 0 && report.fvu > 0 && report.grad_norm > 0);
+    hps_trainer_destroy(&trainer);
+    hps_model_destroy(&model);
+}
+
+int main(int argc, char **argv)
+{
+    const hps_kernels *all[HPS_KERNELS_MAX];
+    hps_grid grid;
+
+    MPI_Init(&argc, &argv);
+    const int count = hps_kernels_all(all);
+    CHECK(hps_grid_create(MPI_COMM_WORLD, 1, &grid) == HPS_OK);
+    for (int c = 0; c < count; c++) {
+        run(&grid, all[c], 0);
+        run(&grid, all[c], 1e-3);
+    }
+    tap_case("no allocation in the step loop");
+    hps_grid_destroy(&grid);
+    CHECK(hps_memory_arrays() == 0);
+    tap_case("all memory was given back");
+    tap_done();
+    MPI_Finalize();
+    return 0;
+}
