@@ -1,4 +1,5 @@
 #include "command.h"
+#include "info_file.h"
 
 #include "hpsae/base/build.h"
 #include "hpsae/kernels/kernels.h"
@@ -8,21 +9,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What is told of the program: pairs in order. */
-static json_t *about_program(const hps_context *context, const hps_kernels *kernels)
+static hps_status about_program(const hps_context *context, json_t **about)
 {
     hps_fact facts[HPS_BUILD_FACTS];
-    json_t *about = json_object();
+    const hps_kernels *kernels;
 
+    HPS_TRY(hps_kernels_choose(NULL, &kernels));
+    *about = json_object();
     hps_build_facts(facts);
     for (int i = 0; i < HPS_BUILD_FACTS; i++) {
-        json_object_set_new(about, facts[i].name, json_string(facts[i].text));
+        json_object_set_new(*about, facts[i].name, json_string(facts[i].text));
     }
-    json_object_set_new(about, "backend", json_string(kernels->name));
-    json_object_set_new(about, "kernels", json_string(kernels->isa));
-    json_object_set_new(about, "ranks", json_integer(context->size));
-    json_object_set_new(about, "threads", json_integer(omp_get_max_threads()));
-    return about;
+    json_object_set_new(*about, "backend", json_string(kernels->name));
+    json_object_set_new(*about, "kernels", json_string(kernels->isa));
+    json_object_set_new(*about, "ranks", json_integer(context->size));
+    json_object_set_new(*about, "threads", json_integer(omp_get_max_threads()));
+    return HPS_OK;
 }
 
 static void print_value(const json_t *value)
@@ -55,10 +57,9 @@ static void print(const json_t *about, bool json)
 
 hps_status hps_cmd_info(hps_context *context)
 {
-    const hps_kernels *kernels;
+    json_t *about = NULL;
 
-    HPS_TRY(hps_kernels_choose(NULL, &kernels));
-    json_t *about = about_program(context, kernels);
+    HPS_TRY(context->path != NULL ? hps_info_file(context, &about) : about_program(context, &about));
     if (context->rank == 0) {
         print(about, context->json);
     }

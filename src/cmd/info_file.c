@@ -1,0 +1,193 @@
+#include "info_file.h"
+
+#include "command_line.h"
+
+#include "hpsae/base/memory.h"
+#include "hpsae/base/report.h"
+#include "hpsae/model/checkpoint.h"
+#include "hpsae/store/hdf5.h"
+#include "hpsae/store/store.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef enum { KIND_DIRECTORY, KIND_CONFIGURATION, KIND_MODEL, KIND_STORE } kind;
+
+static void add_text(json_t *about, const char *name, const char *text)
+{
+    json_object_set_new(about, name, json_string(text));
+}
+
+static void add_count(json_t *about, const char *name, int64_t count)
+{
+    json_object_set_new(about, name, json_integer(count));
+}
+
+static void add_hash(json_t *about, const char *name, uint64_t hash)
+{
+    char text[17];
+
+    snprintf(text, sizeof(text), "%016" PRIx64, hash);
+    add_text(about, name, text);
+}
+
+static bool ends_in(const char *path, const char *suffix)
+{
+    const size_t length = strlen(path), behind = strlen(suffix);
+
+    return length > behind && strcmp(path + length - behind, suffix) == 0;
+}
+
+/* Rank 0's work: looks at names and at the root attribute that says what an HDF5 file is. */
+static hps_status look(const char *path, kind *what)
+{
+    struct stat about;
+    char *format = NULL;
+    hid_t file;
+
+    if (stat(path, &about) != 0) {
+        return hps_fail(HPS_EIO, "%s: cannot be opened: %s", path, strerror(errno));
+    }
+    if (S_ISDIR(about.st_mode)) {
+        *what = KIND_DIRECTORY;
+        return HPS_OK;
+    }
+    if (ends_in(path, ".yaml") || ends_in(path, ".yml")) {
+        *what = KIND_CONFIGURATION;
+        return HPS_OK;
+    }
+    HPS_TRY(hps_h5_open(path, &file));
+    *what = hps_h5_get_text(file, "format", &format) && strcmp(format, "hpsae-model") == 0 ? KIND_MODEL : KIND_STORE;
+    HPS_FREE(&format);
+    H5Fclose(file);
+    return HPS_OK;
+}
+
+static json_t *roles_of(unsigned roles)
+{
+    json_t *names = json_array();
+
+    for (hps_role role = HPS_VALUE; role < HPS_ROLES; role++) {
+        if ((roles >> role & 1) != 0) {
+            json_array_append_new(names, json_string(hps_role_name(role)));
+        }
+    }
+    return names;
+}
+
+static hps_status describe_model(const hps_context *context, const char *path, json_t *about)
+{
+    static const char *const norms[] = {
+        [HPS_NORM_NONE] = "none", [HPS_NORM_SCALE] = "dataset", [HPS_NORM_TOKEN] = "token"};
+    hps_checkpoint_head head;
+
+    HPS_TRY(hps_checkpoint_read_head(context->world, path, &head));
+    add_text(about, "kind", "model");
+    add_text(about, "file", path);
+    add_count(about, "latents", head.n);
+    add_count(about, "d", head.d);
+    add_count(about, "k", head.k);
+    add_count(about, "step", head.step);
+    add_count(about, "tokens", head.tokens);
+    add_text(about, "hook", head.hook);
+    add_text(about, "model_name", head.model_name);
+    add_text(about, "data_scale", norms[head.norm]);
+    json_object_set_new(about, "factor", hps_json_real(head.scale));
+    json_object_set_new(about, "holds", roles_of(head.roles));
+    add_hash(about, "checksum", head.checksum_values);
+    add_hash(about, "config_hash", head.config_hash);
+    if (context->json) {
+        add_text(about, "config", head.config);
+    }
+    hps_checkpoint_head_free(&head);
+    return HPS_OK;
+}
+
+static hps_status describe_store(const hps_context *context, json_t *about)
+{
+    char *path = NULL;
+    hps_store *store = NULL;
+
+    HPS_TRY(hps_agree(context->world, hps_text_copy(context->path, &path)));
+    const hps_status status = hps_store_open(context->world, 1, &path, "", &store);
+    if (status == HPS_OK) {
+        const hps_store_info *info = hps_store_about(store);
+        add_text(about, "kind", "activations");
+        add_text(about, "file", context->path);
+        add_count(about, "rows", info->rows);
+        add_count(about, "d", info->d);
+        add_text(about, "dtype", hps_dtype_name(info->dtype));
+        add_text(about, "hook", info->hook);
+        add_text(about, "model_name", info->model_name);
+        json_object_set_new(about, "shuffled", json_boolean(info->shuffled));
+        if (info->has_statistics) {
+            json_object_set_new(about, "mean_sq_norm", hps_json_real(info->mean_sq_norm));
+        }
+    }
+    hps_store_close(&store);
+    HPS_FREE(&path);
+    return status;
+}
+
+/* For each command whether this configuration would do, or what it lacks. */
+static hps_status describe_configuration(const hps_context *context, json_t *about)
+{
+    hps_config *config;
+
+    HPS_TRY(hps_config_read(context->world, context->command, context->path, 0, NULL, &config));
+    add_text(about, "kind", "configuration");
+    add_text(about, "file", context->path);
+    add_hash(about, "config_hash", hps_config_hash(config));
+    hps_config_destroy(&config);
+    for (const hps_command *command = hps_commands; command->name != NULL; command++) {
+        if (command->configured) {
+            const hps_status status = hps_config_read(context->world, command->name, context->path, 0, NULL, &config);
+            add_text(about, command->name, status == HPS_OK ? "ready" : hps_status_message());
+            hps_config_destroy(&config);
+        }
+    }
+    return HPS_OK;
+}
+
+/* A run's directory speaks through its newest usable checkpoint; another may be a store of several files. */
+static hps_status describe_directory(const hps_context *context, json_t *about)
+{
+    char *path = NULL;
+
+    HPS_TRY(hps_checkpoint_find(context->world, context->path, &path));
+    const hps_status status = path != NULL ? describe_model(context, path, about) : describe_store(context, about);
+    free(path);
+    return status;
+}
+
+static hps_status describe(const hps_context *context, kind what, json_t *about)
+{
+    switch (what) {
+    case KIND_DIRECTORY:
+        return describe_directory(context, about);
+    case KIND_CONFIGURATION:
+        return describe_configuration(context, about);
+    case KIND_MODEL:
+        return describe_model(context, context->path, about);
+    default:
+        return describe_store(context, about);
+    }
+}
+
+hps_status hps_info_file(const hps_context *context, json_t **about)
+{
+    kind what = KIND_STORE;
+
+    HPS_TRY(hps_share_status(context->world, context->rank == 0 ? look(context->path, &what) : HPS_OK));
+    HPS_MPI(MPI_Bcast(&what, sizeof(what), MPI_BYTE, 0, context->world));
+    *about = json_object();
+    const hps_status status = describe(context, what, *about);
+    if (status != HPS_OK) {
+        json_decref(*about);
+        *about = NULL;
+    }
+    return status;
+}
