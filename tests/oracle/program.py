@@ -33,10 +33,9 @@ class Directory:
 def run(ranks, *arguments, threads=1, seconds=300):
     """`mpirun -n ranks hpsae arguments`: (exit status, stdout, stderr).  A hang ends with status 124."""
     environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
-    limit = str(seconds * SLOWER)
-    command = ["timeout", "--kill-after=5", limit, os.environ.get("MPIRUN", "mpirun"), "-n", str(ranks), PROGRAM]
-    done = subprocess.run(command + [str(a) for a in arguments], env=environment, capture_output=True, text=True,
-                          check=False)
+    mpirun = os.environ.get("MPIRUN", "mpirun").split()
+    command = ["timeout", "--kill-after=5", seconds * SLOWER, *mpirun, "-n", ranks, PROGRAM, *arguments]
+    done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
