@@ -158,7 +158,8 @@ static void skipped(void)
         CHECK(hps_store_about(store)->rows == ROWS - 3 && hps_store_about(shorter)->rows == ROWS - 3);
         CHECK(hps_store_about(store)->mean_sq_norm == hps_store_about(shorter)->mean_sq_norm);
         for (int64_t row = 0; row < ROWS - 3; row++) {
-            CHECK(hps_store_read(store, row, 1, found) == HPS_OK && hps_store_read(shorter, row, 1, expected) == HPS_OK);
+            CHECK(hps_store_read(store, row, 1, found) == HPS_OK &&
+                  hps_store_read(shorter, row, 1, expected) == HPS_OK);
             CHECK(memcmp(found, expected, sizeof(found)) == 0);
         }
     }

@@ -78,11 +78,13 @@ static void neighbours_independent(int64_t rows)
 
     hps_permutation_create(1, rows, &p);
     for (int64_t row = 0; row + 1 < rows; row += 2) {
-        const int64_t a = hps_permutation_place(&p, row) * 16 / rows, b = hps_permutation_place(&p, row + 1) * 16 / rows;
+        const int64_t a = hps_permutation_place(&p, row) * 16 / rows,
+                      b = hps_permutation_place(&p, row + 1) * 16 / rows;
         count[a * 16 + b]++;
     }
+    const int64_t pairs = rows / 2;
     for (int i = 0; i < 256; i++) {
-        const double expected = (double)(rows / 2) / 256;
+        const double expected = (double)pairs / 256;
         chi += (count[i] - expected) * (count[i] - expected) / expected;
     }
     CHECK(chi < 331);

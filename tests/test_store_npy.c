@@ -17,13 +17,14 @@ static void write_npy(int version, const char *dict, size_t data)
     const size_t start = version == 1 ? 10 : 12, length = strlen(dict);
     uint8_t *bytes = calloc(start + length + data, 1);
 
-    memcpy(bytes, "\x93NUMPY", 6);
+    const uint8_t magic[] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
+
+    memcpy(bytes, magic, sizeof(magic));
     bytes[6] = (uint8_t)version;
     bytes[8] = (uint8_t)length;
     bytes[9] = (uint8_t)(length >> 8);
-    memcpy(bytes + start, dict, length);
-    for (size_t i = 0; i < data; i++) {
-        bytes[start + length + i] = (uint8_t)i;
+    for (size_t i = 0; i < length + data; i++) {
+        bytes[start + i] = (uint8_t)(i < length ? (size_t)dict[i] : i - length);
     }
     fixture_file(path, bytes, start + length + data);
     free(bytes);
@@ -67,9 +68,12 @@ static const struct {
     {"no dimension", "{'descr': '<f4', 'fortran_order': False, 'shape': (), }", "has 0 dimensions"},
     {"no rows", "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 2), }", "is empty, of shape [0, 2]"},
     {"more rows than bytes", "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 2), }", "truncated: [4, 2]"},
-    {"a row beyond 63 bits", "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 9223372036854775807), }", "a row does"},
-    {"rows beyond 63 bits", "{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 2), }", "truncated"},
-    {"an extent beyond 64 bits", "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 2), }", "tuple of"},
+    {"a row beyond 63 bits", "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 9223372036854775807), }",
+     "a row does"},
+    {"rows beyond 63 bits", "{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 2), }",
+     "truncated"},
+    {"an extent beyond 64 bits", "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 2), }",
+     "tuple of"},
     {"a negative extent", "{'descr': '<f4', 'fortran_order': False, 'shape': (-3, 2), }", "not a tuple of numbers"},
     {"no shape", "{'descr': '<f4', 'fortran_order': False, }", "shape is missing"},
     {"a shape that never ends", "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2", "not a tuple of numbers"},
@@ -101,7 +105,7 @@ static void damage(void)
     hps_source source;
 
     write_npy(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }\n", 24);
-    uint8_t *bytes = (uint8_t *)fixture_bytes(path, &count), *broken = malloc(count);
+    uint8_t *bytes = (uint8_t *)fixture_bytes(path, &count), *broken = malloc(count + 1);
     for (size_t length = 0; length < count; length++) {
         fixture_file(path, bytes, length);
         CHECK(hps_source_open(path, any, &source) == HPS_EFORMAT);

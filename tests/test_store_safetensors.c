@@ -21,9 +21,8 @@ static void write_file(const char *header, size_t data)
     for (int i = 0; i < 8; i++) {
         bytes[i] = (uint8_t)((uint64_t)length >> (8 * i));
     }
-    memcpy(bytes + 8, header, length);
-    for (size_t i = 0; i < data; i++) {
-        bytes[8 + length + i] = (uint8_t)i;
+    for (size_t i = 0; i < length + data; i++) {
+        bytes[8 + i] = (uint8_t)(i < length ? (size_t)header[i] : i - length);
     }
     fixture_file(path, bytes, 8 + length + data);
     free(bytes);
@@ -63,8 +62,7 @@ static void a_good_file(void)
     tap_case("a good file");
 }
 
-#define ENTRY(dtype, shape, from, to) \
-    "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" from "," to "]}"
+#define ENTRY(dtype, shape, from, to) "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" from "," to "]}"
 
 static const struct {
     const char *what, *header;
@@ -74,10 +72,12 @@ static const struct {
     {"not JSON", "{\"a\":", 8, "header: "},
     {"not an object", "[1,2,3]", 0, "does not begin with {"},
     {"a blank before the object", " {}", 0, "does not begin with {"},
-    {"a name twice", "{\"a\":" ENTRY("F32", "[1]", "0", "4") ",\"a\":" ENTRY("F32", "[1]", "4", "8") "}", 8, "duplicate"},
+    {"a name twice", "{\"a\":" ENTRY("F32", "[1]", "0", "4") ",\"a\":" ENTRY("F32", "[1]", "4", "8") "}", 8,
+     "duplicate"},
     {"text behind the object", "{} x", 0, "end of file"},
     {"an entry without shape", "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, "an entry is dtype, shape"},
-    {"an entry with more keys", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", 4, "an entry is"},
+    {"an entry with more keys", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", 4,
+     "an entry is"},
     {"an entry that is a number", "{\"a\":7}", 0, "an entry is"},
     {"a negative extent", "{\"a\":" ENTRY("F32", "[-1]", "0", "4") "}", 4, "its shape is not"},
     {"a real extent", "{\"a\":" ENTRY("F32", "[1.0]", "0", "4") "}", 4, "its shape is not"},
@@ -90,7 +90,8 @@ static const struct {
     {"an end beyond the file", "{\"a\":" ENTRY("F32", "[2]", "0", "8") "}", 7, "do not lie within the file"},
     {"a shape of another size", "{\"a\":" ENTRY("F32", "[3]", "0", "8") "}", 8, "do not match"},
     {"an overlap", "{\"a\":" ENTRY("F32", "[2]", "0", "8") ",\"b\":" ENTRY("F32", "[2]", "4", "12") "}", 12, "overlap"},
-    {"the same bytes twice", "{\"a\":" ENTRY("F32", "[1]", "0", "4") ",\"b\":" ENTRY("F32", "[1]", "0", "4") "}", 4, "overlap"},
+    {"the same bytes twice", "{\"a\":" ENTRY("F32", "[1]", "0", "4") ",\"b\":" ENTRY("F32", "[1]", "0", "4") "}", 4,
+     "overlap"},
     {"a gap", "{\"a\":" ENTRY("F32", "[1]", "0", "4") ",\"b\":" ENTRY("F32", "[1]", "8", "12") "}", 12, "a gap"},
     {"a gap at the beginning", "{\"a\":" ENTRY("F32", "[1]", "4", "8") "}", 8, "a gap"},
     {"bytes behind the last tensor", "{\"a\":" ENTRY("F32", "[1]", "0", "4") "}", 5, "1 bytes after the last"},
@@ -149,7 +150,7 @@ static void damage(void)
     int opened = 0;
 
     write_file(good, 28);
-    uint8_t *bytes = (uint8_t *)fixture_bytes(path, &count), *broken = malloc(count);
+    uint8_t *bytes = (uint8_t *)fixture_bytes(path, &count), *broken = malloc(count + 1);
     CHECK(opens(bytes, count) == 1);
     for (size_t length = 0; length < count; length++) {
         CHECK(opens(bytes, length) == 0);

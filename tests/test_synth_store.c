@@ -228,7 +228,8 @@ static void other_cases(void)
     config.synth.seed++;
     CHECK(synth(MPI_COMM_WORLD, "whole.h5", false) == HPS_ECONFIG && fixture_said("whole.h5: exists already"));
     config.synth.active = 149;
-    CHECK(synth(MPI_COMM_WORLD, "many.h5", false) == HPS_ECONFIG && fixture_said("synth.active: 149 features a token are"));
+    CHECK(synth(MPI_COMM_WORLD, "many.h5", false) == HPS_ECONFIG &&
+          fixture_said("synth.active: 149 features a token are"));
     configure(HPS_STORE_FLOAT16);
     config.synth.noise = 1e7;
     CHECK(synth(MPI_COMM_WORLD, "loud.h5", false) == HPS_ECONFIG && fixture_said("too large for float16"));

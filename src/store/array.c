@@ -153,8 +153,9 @@ static hps_status read_hyperslab(const hps_array *array, int64_t row, int64_t co
     }
     H5Sclose(memory);
     H5Sclose(space);
-    return code >= 0 ? HPS_OK
-                     : hps_fail(HPS_EIO, "%s: rows from %lld on cannot be read: %s", array->path, (long long)row, reason);
+    return code >= 0
+               ? HPS_OK
+               : hps_fail(HPS_EIO, "%s: rows from %lld on cannot be read: %s", array->path, (long long)row, reason);
 }
 
 hps_status hps_array_read(const hps_array *array, int64_t row, int64_t count, void *buffer)

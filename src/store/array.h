@@ -15,8 +15,8 @@ typedef struct {
     const char *path; /* of the file, for messages; borrowed */
     int64_t rows;
     int64_t row_bytes;
-    int fd; /* borrowed */
-    int64_t begin; /* byte at which row 0 begins, or -1: read by HDF5 */
+    int fd;                /* borrowed */
+    int64_t begin;         /* byte at which row 0 begins, or -1: read by HDF5 */
     hid_t dataset, memory; /* owned; memory: the type of the words in memory */
 } hps_array;
 

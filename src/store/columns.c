@@ -17,8 +17,10 @@ static hps_status name_hook(const hps_sources *sources, const char *wanted, char
         found = sources->items[i].hook;
     }
     if (found[0] == '\0') {
-        return hps_fail(HPS_ECONFIG, "%s: the file does not name its activations; set shuffle.hook (say, "
-                        "blocks.15.hook_resid_post)", sources->items[0].path);
+        return hps_fail(HPS_ECONFIG,
+                        "%s: the file does not name its activations; set shuffle.hook (say, "
+                        "blocks.15.hook_resid_post)",
+                        sources->items[0].path);
     }
     HPS_TRY(hps_text_copy(found, hook));
     for (char *c = *hook; *c != '\0'; c++) {
@@ -59,7 +61,8 @@ static hps_status add_activations(const hps_sources *sources, const hps_config *
     column->out_bytes = sources->d * (int64_t)hps_dtype_size(column->dtype);
     for (int64_t i = 0; i < sources->count; i++) {
         column->arrays[i] = sources->items[i].array;
-        column->in_bytes = column->in_bytes > column->arrays[i].row_bytes ? column->in_bytes : column->arrays[i].row_bytes;
+        column->in_bytes =
+            column->in_bytes > column->arrays[i].row_bytes ? column->in_bytes : column->arrays[i].row_bytes;
     }
     columns->count = 1;
     return HPS_OK;
@@ -225,8 +228,8 @@ static hps_status check_models(const hps_sources *sources)
 
     for (int64_t i = 0; i < sources->count && status == HPS_OK; i++) {
         char **into = first == NULL ? &first : &other;
-        if (sources->items[i].file >= 0 && hps_h5_get_text(sources->items[i].file, "model_name", into) && other != NULL &&
-            strcmp(first, other) != 0) {
+        if (sources->items[i].file >= 0 && hps_h5_get_text(sources->items[i].file, "model_name", into) &&
+            other != NULL && strcmp(first, other) != 0) {
             status = hps_fail(HPS_EFORMAT, "%s: activations of %s, those before are of %s; a store holds one model's",
                               sources->items[i].path, other, first);
         }

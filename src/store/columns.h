@@ -10,10 +10,10 @@
 
 /* One dataset of the output, and the arrays of the input files that it is put together from. */
 typedef struct {
-    char name[600];    /* in the output */
-    hps_array *arrays; /* [files]; owned, those of column 0 borrowed from the sources */
-    bool words;        /* holds float words, which must be finite */
-    hps_dtype dtype;   /* of these words in the output; column 0 is converted to it */
+    char name[600];              /* in the output */
+    hps_array *arrays;           /* [files]; owned, those of column 0 borrowed from the sources */
+    bool words;                  /* holds float words, which must be finite */
+    hps_dtype dtype;             /* of these words in the output; column 0 is converted to it */
     int64_t in_bytes, out_bytes; /* of a row; in: the most of all files */
 } hps_column;
 

@@ -6,9 +6,9 @@
 #include <string.h>
 
 /* Attributes that a shuffle writes anew, or that hold no longer. */
-static const char *const own_attributes[] = {"format",      "format_version", "shuffled",     "shuffle_seed", "complete",
-                                             "fingerprint", "source_files",   "rows_left_out", "hook_name",    "n_tokens",
-                                             "mean",        "mean_sq_norm",   "logical_dtype", NULL};
+static const char *const own_attributes[] = {
+    "format",        "format_version", "shuffled", "shuffle_seed", "complete",     "fingerprint",   "source_files",
+    "rows_left_out", "hook_name",      "n_tokens", "mean",         "mean_sq_norm", "logical_dtype", NULL};
 
 static bool listed(const char *name, const char *const *list)
 {

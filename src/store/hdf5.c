@@ -296,7 +296,8 @@ bool hps_h5_dtype(hid_t dataset, hps_dtype *dtype, char text[64])
     } else if (kind == H5T_INTEGER) {
         known = is_bf16_word(dataset, type);
         *dtype = known ? HPS_BF16 : *dtype;
-        snprintf(text, 64, bits == 16 ? "16-bit integers without logical_dtype = \"bfloat16\"" : "%zu-bit integers", bits);
+        snprintf(text, 64, bits == 16 ? "16-bit integers without logical_dtype = \"bfloat16\"" : "%zu-bit integers",
+                 bits);
     } else {
         snprintf(text, 64, "not numbers");
     }

@@ -30,8 +30,10 @@ static hps_status look_here(const char *path, const char *fingerprint, const cha
         H5Fclose(file);
     }
     return *done ? HPS_OK
-                 : hps_fail(HPS_ECONFIG, "%s: exists already, and was not made from this input by this configuration; "
-                            "remove it, or set another %s", path, key);
+                 : hps_fail(HPS_ECONFIG,
+                            "%s: exists already, and was not made from this input by this configuration; "
+                            "remove it, or set another %s",
+                            path, key);
 }
 
 hps_status hps_output_look(MPI_Comm comm, const char *path, const char *fingerprint, const char *key, bool *done)
@@ -149,8 +151,8 @@ hps_status hps_output_add(hps_output *output, const char *name, hid_t type, int 
     H5Pset_alloc_time(plist, H5D_ALLOC_TIME_EARLY);
     H5Pset_fill_time(plist, H5D_FILL_TIME_NEVER);
     *dataset = H5Dcreate2(output->file, name, type, space, H5P_DEFAULT, plist, H5P_DEFAULT);
-    const hps_status status = *dataset < 0 ? not_written(output->temporary)
-                                           : note_dataset(output, *dataset, type, dimensions, shape);
+    const hps_status status =
+        *dataset < 0 ? not_written(output->temporary) : note_dataset(output, *dataset, type, dimensions, shape);
     H5Pclose(plist);
     H5Sclose(space);
     return status;
@@ -185,8 +187,7 @@ static hps_status close_layout(hps_output *output)
 static hps_status open_here(hps_output *output)
 {
     output->fd = open(output->temporary, O_RDWR | O_CLOEXEC);
-    return output->fd >= 0 ? HPS_OK
-                           : hps_fail(HPS_EIO, "%s: cannot be opened: %s", output->temporary, strerror(errno));
+    return output->fd >= 0 ? HPS_OK : hps_fail(HPS_EIO, "%s: cannot be opened: %s", output->temporary, strerror(errno));
 }
 
 hps_status hps_output_open(hps_output *output, hps_status laid_out)
@@ -234,9 +235,9 @@ static hps_status sync_and_close(hps_output *output)
     const bool closed = close(output->fd) == 0;
 
     output->fd = -1;
-    return synced && closed ? HPS_OK
-                            : hps_fail(HPS_EIO, "%s: cannot be written: %s", output->temporary,
-                                       strerror(synced ? errno : reason));
+    return synced && closed
+               ? HPS_OK
+               : hps_fail(HPS_EIO, "%s: cannot be written: %s", output->temporary, strerror(synced ? errno : reason));
 }
 
 hps_status hps_output_exchange(hps_output *output, hps_status mine)
@@ -253,7 +254,8 @@ hps_status hps_output_exchange(hps_output *output, hps_status mine)
     return hps_agree(output->comm, open_here(output));
 }
 
-static hps_status add_statistics(hid_t file, const char *activations, int64_t d, const double *mean, double mean_sq_norm)
+static hps_status add_statistics(hid_t file, const char *activations, int64_t d, const double *mean,
+                                 double mean_sq_norm)
 {
     const hid_t dataset = H5Dopen2(file, activations, H5P_DEFAULT);
     hps_status status = hps_h5_set_reals(dataset, "mean", d, mean);
@@ -285,7 +287,7 @@ hps_status hps_output_finish(hps_output *output, hps_status mine, const char *ac
     HPS_TRY(hps_agree(output->comm, mine));
     HPS_TRY(hps_agree(output->comm, sync_and_close(output)));
     return hps_share_status(output->comm,
-                     output->rank == 0 ? finish_here(output, activations, d, mean, mean_sq_norm) : HPS_OK);
+                            output->rank == 0 ? finish_here(output, activations, d, mean, mean_sq_norm) : HPS_OK);
 }
 
 void hps_output_abandon(hps_output *output)

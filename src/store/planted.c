@@ -39,7 +39,8 @@ static void deal_roles(const hps_planted_sizes *sizes, hps_planted *p)
         if (place < children && i >= 1) {
             /* Twice as frequent as the child, where frequencies fall; feature 0 is never a child. */
             const double u = hps_random_uniform(p->seed, HPS_DRAW_SYNTH_STRUCTURE, STREAM_PARENTS, (uint64_t)i);
-            int64_t parent = (int64_t)(u * (double)((i + 1) / 2));
+            const int64_t choices = (i + 1) / 2;
+            int64_t parent = (int64_t)(u * (double)choices);
             while (p->parent[parent] >= 0) {
                 parent--;
             }
@@ -77,9 +78,10 @@ static hps_status find_frequencies(const hps_planted_sizes *sizes, hps_planted *
         high *= 2;
     }
     if (set_frequencies(p, sizes->zipf, high) < sizes->active) {
-        return hps_fail(HPS_ECONFIG, "synth.active: %g features a token are too many: each of the %lld features is active "
-                        "in at most half of the tokens, children in a quarter, which makes %g", sizes->active,
-                        (long long)p->n, set_frequencies(p, sizes->zipf, high));
+        return hps_fail(HPS_ECONFIG,
+                        "synth.active: %g features a token are too many: each of the %lld features is active "
+                        "in at most half of the tokens, children in a quarter, which makes %g",
+                        sizes->active, (long long)p->n, set_frequencies(p, sizes->zipf, high));
     }
     for (int i = 0; i < 64; i++) {
         const double middle = low + (high - low) / 2;
@@ -166,8 +168,10 @@ hps_status hps_planted_create(const hps_planted_sizes *sizes, hps_planted *plant
 {
     *planted = (hps_planted){.n = sizes->n, .d = sizes->d, .seed = sizes->seed, .noise = sizes->noise};
     if (sizes->correlated + sizes->hierarchy > 1) {
-        return hps_fail(HPS_ECONFIG, "synth.correlated (%g) and synth.hierarchy (%g): together they are more than all "
-                        "features", sizes->correlated, sizes->hierarchy);
+        return hps_fail(HPS_ECONFIG,
+                        "synth.correlated (%g) and synth.hierarchy (%g): together they are more than all "
+                        "features",
+                        sizes->correlated, sizes->hierarchy);
     }
     HPS_TRY(allocate(planted));
     deal_roles(sizes, planted);

@@ -28,7 +28,8 @@ typedef struct {
     int32_t *partner;  /* [n] or -1 */
     double *alone;     /* [n] probability when no partner is active; 0 for children */
     double *with;      /* [n] probability when the parent, or the more frequent partner, is active */
-    int32_t *first_child, *children; /* [n + 1]; those of feature i are children[first_child[i] ... first_child[i + 1]] */
+    int32_t *first_child,
+        *children; /* [n + 1]; those of feature i are children[first_child[i] ... first_child[i + 1]] */
     double bound[HPS_PLANTED_BANDS]; /* largest `alone` among features 2^band - 1 to 2^(band + 1) - 2 */
 } hps_planted;
 
@@ -44,9 +45,9 @@ void hps_planted_free(hps_planted *planted);
 
 /* What one thread needs to draw rows. */
 typedef struct {
-    int64_t *drawn;   /* [n] 1 + the row in which a feature was last active */
-    int32_t *active;  /* [n] features active in the row */
-    double *x;        /* [d] */
+    int64_t *drawn;  /* [n] 1 + the row in which a feature was last active */
+    int32_t *active; /* [n] features active in the row */
+    double *x;       /* [d] */
 } hps_planted_scratch;
 
 hps_status hps_planted_scratch_create(const hps_planted *planted, hps_planted_scratch *scratch);

@@ -115,9 +115,8 @@ int64_t hps_planted_row(const hps_planted *p, int64_t row, hps_planted_scratch *
         }
     }
     for (int64_t c = 0; c < p->d; c++) {
-        const double noise = p->noise > 0 ? p->noise * hps_random_normal(p->seed, HPS_DRAW_SYNTH_NOISE, (uint64_t)row,
-                                                                         (uint64_t)c)
-                                          : 0;
+        const double noise =
+            p->noise > 0 ? p->noise * hps_random_normal(p->seed, HPS_DRAW_SYNTH_NOISE, (uint64_t)row, (uint64_t)c) : 0;
         x[c] = (float)(scratch->x[c] + noise);
     }
     return job.count;

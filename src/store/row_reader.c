@@ -12,12 +12,8 @@ int64_t hps_row_reader_bytes(const hps_columns *columns)
 hps_status hps_row_reader_create(const hps_columns *columns, bool only_words, int64_t first, int64_t end,
                                  int64_t block_rows, hps_bad_rows *bad, hps_row_reader *reader)
 {
-    *reader = (hps_row_reader){.columns = columns,
-                               .bad = bad,
-                               .only_words = only_words,
-                               .next = first,
-                               .end = end,
-                               .block_rows = block_rows};
+    *reader = (hps_row_reader){
+        .columns = columns, .bad = bad, .only_words = only_words, .next = first, .end = end, .block_rows = block_rows};
     HPS_TRY(HPS_ALLOC(&reader->in, block_rows * columns->items[0].in_bytes, "a block of input rows"));
     HPS_TRY(HPS_ALLOC(&reader->values, block_rows * columns->sources->d, "a block of input rows"));
     HPS_TRY(HPS_ALLOC(&reader->out, block_rows * columns->out_bytes, "a block of input rows"));
@@ -69,7 +65,8 @@ static hps_status convert(hps_row_reader *reader, const hps_source *source, int6
     hps_words_to_float(source->dtype, count * d, reader->in, reader->values);
     hps_words_from_float(column->dtype, count * d, reader->values, reader->out);
     for (int64_t r = 0; r < count; r++) {
-        if (!reader->is_bad[r] && hps_words_first_nonfinite(column->dtype, d, reader->out + r * column->out_bytes) >= 0) {
+        if (!reader->is_bad[r] &&
+            hps_words_first_nonfinite(column->dtype, d, reader->out + r * column->out_bytes) >= 0) {
             return hps_fail(HPS_ECONFIG, "%s: row %lld holds a value too large for %s; set another shuffle.dtype",
                             source->path, (long long)(row_in_file + r), hps_dtype_name(column->dtype));
         }
@@ -111,8 +108,8 @@ hps_status hps_row_reader_next(hps_row_reader *reader)
         return HPS_OK;
     }
     const int64_t file = hps_sources_find(sources, reader->first), row_in_file = reader->first - sources->first[file];
-    int64_t count = reader->end < sources->first[file + 1] ? reader->end - reader->first
-                                                           : sources->first[file + 1] - reader->first;
+    int64_t count =
+        reader->end < sources->first[file + 1] ? reader->end - reader->first : sources->first[file + 1] - reader->first;
     count = count < reader->block_rows ? count : reader->block_rows;
     reader->count = count;
     reader->next += count;

@@ -17,8 +17,8 @@ enum { HEADER_MAX = 100000000 };
 struct hps_safetensors {
     char *path; /* owned */
     int fd;
-    int64_t size, data; /* of the file; where the tensors' bytes begin */
-    json_t *header;     /* owned; holds the names */
+    int64_t size, data;      /* of the file; where the tensors' bytes begin */
+    json_t *header;          /* owned; holds the names */
     hps_safetensor *tensors; /* [count], by begin; owned */
     int64_t count;
 };
@@ -28,10 +28,10 @@ typedef struct {
     int bits; /* of one element */
 } element_type;
 
-static const element_type types[] = {
-    {"F64", 64}, {"F32", 32},    {"F16", 16},    {"BF16", 16},       {"I64", 64},       {"I32", 32}, {"I16", 16},
-    {"I8", 8},   {"U64", 64},    {"U32", 32},    {"U16", 16},        {"U8", 8},         {"BOOL", 8}, {"C64", 64},
-    {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4}};
+static const element_type types[] = {{"F64", 64},    {"F32", 32},    {"F16", 16},    {"BF16", 16},   {"I64", 64},
+                                     {"I32", 32},    {"I16", 16},    {"I8", 8},      {"U64", 64},    {"U32", 32},
+                                     {"U16", 16},    {"U8", 8},      {"BOOL", 8},    {"C64", 64},    {"F8_E5M2", 8},
+                                     {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4}};
 
 static hps_status read_header(hps_safetensors *file)
 {
@@ -134,7 +134,7 @@ static hps_status take_tensors(hps_safetensors *file)
         return hps_fail(HPS_EFORMAT, "%s: header is not a JSON object", file->path);
     }
     HPS_TRY(HPS_ALLOC(&file->tensors, (int64_t)json_object_size(file->header), "a table of tensors"));
-    json_object_foreach(file->header, name, entry) {
+    json_object_foreach (file->header, name, entry) {
         if (strcmp(name, "__metadata__") != 0) {
             HPS_TRY(take_tensor(file, name, entry, &file->tensors[file->count]));
             file->count++;
@@ -144,8 +144,9 @@ static hps_status take_tensors(hps_safetensors *file)
     for (int64_t i = 0; i < file->count; i++) {
         hps_safetensor *tensor = &file->tensors[i];
         if (tensor->begin != reached) {
-            return bad_tensor(file, tensor->name, tensor->begin < reached ? "its bytes overlap those of another"
-                                                                         : "there is a gap before its bytes");
+            return bad_tensor(file, tensor->name,
+                              tensor->begin < reached ? "its bytes overlap those of another"
+                                                      : "there is a gap before its bytes");
         }
         reached = tensor->end;
         tensor->begin += file->data;
@@ -282,8 +283,8 @@ hps_status hps_safetensors_read(const hps_safetensors *file, const hps_safetenso
     const int64_t size = (int64_t)hps_dtype_size(tensor->dtype), all = (tensor->end - tensor->begin) / size;
 
     if (!tensor->is_float || first < 0 || count < 0 || first > all - count) {
-        return hps_fail(HPS_EARG, "%s: tensor %s: elements %lld to %lld asked for, it has %lld", file->path, tensor->name,
-                        (long long)first, (long long)(first + count), (long long)all);
+        return hps_fail(HPS_EARG, "%s: tensor %s: elements %lld to %lld asked for, it has %lld", file->path,
+                        tensor->name, (long long)first, (long long)(first + count), (long long)all);
     }
     return hps_file_read(file->fd, file->path, tensor->begin + first * size, count * size, words);
 }

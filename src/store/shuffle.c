@@ -89,7 +89,8 @@ static void log_input(const hps_shuffle_job *job)
     }
     hps_log("shuffle", "%lld file%s, %s, %lld rows of %lld %s, %.1f MB%s", (long long)sources->count,
             sources->count == 1 ? "" : "s", job->columns.hook, (long long)sources->rows, (long long)sources->d,
-            hps_dtype_name(sources->items[0].dtype), (double)sources->rows * (double)job->columns.in_bytes / 1e6, beside);
+            hps_dtype_name(sources->items[0].dtype), (double)sources->rows * (double)job->columns.in_bytes / 1e6,
+            beside);
 }
 
 static void log_plan(const hps_shuffle_job *job, bool dry_run)
@@ -127,7 +128,8 @@ static hps_status move_and_count(hps_shuffle_job *job, hps_statistics *statistic
     HPS_TRY(hps_agree(job->comm, hps_shuffle_order(job, statistics)));
     HPS_TRY(hps_agree(job->comm, HPS_ALLOC(&mean, d, "the mean")));
     hps_statistics_finish(job->comm, statistics, mean, &mean_sq_norm);
-    const hps_status status = hps_output_finish(&job->output, HPS_OK, job->columns.items[0].name, d, mean, mean_sq_norm);
+    const hps_status status =
+        hps_output_finish(&job->output, HPS_OK, job->columns.items[0].name, d, mean, mean_sq_norm);
     HPS_FREE(&mean);
     return status;
 }
@@ -156,7 +158,8 @@ static hps_status write_output(hps_shuffle_job *job, const char *path, const cha
 }
 
 /* Everything up to the plan; *done: there is nothing to do. */
-static hps_status prepare(hps_shuffle_job *job, const hps_config *config, bool dry_run, char fingerprint[32], bool *done)
+static hps_status prepare(hps_shuffle_job *job, const hps_config *config, bool dry_run, char fingerprint[32],
+                          bool *done)
 {
     const int64_t share = job->sources.rows / job->size, extra = job->sources.rows % job->size;
 
@@ -213,8 +216,8 @@ hps_status hps_shuffle(MPI_Comm comm, const hps_config *config, bool dry_run)
     HPS_MPI(MPI_Comm_rank(comm, &job.rank));
     HPS_MPI(MPI_Comm_size(comm, &job.size));
     hps_h5_start();
-    hps_status status = hps_sources_open(comm, config->shuffle.input.count, config->shuffle.input.items, suffixes, choice,
-                                         &job.sources);
+    hps_status status = hps_sources_open(comm, config->shuffle.input.count, config->shuffle.input.items, suffixes,
+                                         choice, &job.sources);
     if (status == HPS_OK) {
         status = shuffle_sources(&job, config, dry_run);
     }

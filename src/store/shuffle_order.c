@@ -10,7 +10,7 @@
 #include <string.h>
 
 typedef struct {
-    uint64_t row;   /* of the input */
+    uint64_t row;  /* of the input */
     int64_t place; /* within the slab */
 } arrival;
 

@@ -132,7 +132,8 @@ hps_status hps_shuffle_partition(hps_shuffle_job *job)
 
     hps_status status = make_buckets(job, &b);
     if (status == HPS_OK) {
-        status = hps_row_reader_create(&job->columns, false, job->first, job->end, job->plan.read_rows, &job->bad, &reader);
+        status =
+            hps_row_reader_create(&job->columns, false, job->first, job->end, job->plan.read_rows, &job->bad, &reader);
     }
     status = hps_agree(job->comm, status);
     if (status == HPS_OK) {

@@ -19,7 +19,7 @@ static int64_t at_least_one(int64_t a)
 
 static int64_t widest(const hps_columns *columns)
 {
-    int64_t most = 0;
+    int64_t most = 1;
 
     for (int64_t c = 0; c < columns->count; c++) {
         most = columns->items[c].out_bytes > most ? columns->items[c].out_bytes : most;
@@ -48,7 +48,8 @@ static int64_t choose_slab(const hps_shuffle_job *job, int64_t memory, int64_t w
 {
     int64_t slab_rows = HPS_STATISTICS_BLOCK;
 
-    while (slab_rows < job->rows && slab_rows < (int64_t)1 << 29 && order_bytes(job, 2 * slab_rows, write_rows) <= memory &&
+    while (slab_rows < job->rows && slab_rows < (int64_t)1 << 29 &&
+           order_bytes(job, 2 * slab_rows, write_rows) <= memory &&
            (2 * slab_rows * 4 * job->size <= job->rows || slab_rows * job->columns.out_bytes < piece)) {
         slab_rows *= 2;
     }
@@ -63,7 +64,7 @@ hps_status hps_shuffle_make_plan(hps_shuffle_job *job)
 
     plan->write_rows = at_least_one(least(piece, memory / 8) / width);
     plan->slab_rows = choose_slab(job, memory, plan->write_rows);
-    plan->slabs = (job->rows - 1) / plan->slab_rows + 1;
+    plan->slabs = at_least_one((job->rows - 1) / plan->slab_rows + 1);
     plan->read_rows = least(here, at_least_one(least(2 * piece, memory / 4) / hps_row_reader_bytes(&job->columns)));
     plan->bucket_rows = 1;
     const int64_t rest = memory - partition_bytes(job, plan);
@@ -75,9 +76,11 @@ hps_status hps_shuffle_make_plan(hps_shuffle_job *job)
     const int64_t order = order_bytes(job, plan->slab_rows, plan->write_rows), partition = partition_bytes(job, plan);
     const int64_t need = bitmap + (order > partition ? order : partition);
     if (need > job->memory) {
-        return hps_fail(HPS_ECONFIG, "shuffle.memory: %.1f MiB a rank are too little for %lld rows of %lld bytes; %.1f MiB "
-                        "would do", (double)job->memory / 1048576, (long long)job->rows,
-                        (long long)job->columns.out_bytes, (double)need / 1048576 + 0.1);
+        return hps_fail(HPS_ECONFIG,
+                        "shuffle.memory: %.1f MiB a rank are too little for %lld rows of %lld bytes; %.1f MiB "
+                        "would do",
+                        (double)job->memory / 1048576, (long long)job->rows, (long long)job->columns.out_bytes,
+                        (double)need / 1048576 + 0.1);
     }
     return HPS_OK;
 }

@@ -23,8 +23,8 @@ static hps_status scan_rows(hps_shuffle_job *job)
 
     HPS_TRY(HPS_ALLOC(&job->left_out, rows / 8 + 1, "a bit a row"));
     hps_progress_begin("shuffle", "checking", rows * row_bytes, job->size, &progress);
-    hps_status status = hps_row_reader_create(&job->columns, true, job->first, job->end, block > 1 ? block : 1, &job->bad,
-                                              &reader);
+    hps_status status =
+        hps_row_reader_create(&job->columns, true, job->first, job->end, block > 1 ? block : 1, &job->bad, &reader);
     while (status == HPS_OK) {
         status = hps_row_reader_next(&reader);
         if (status != HPS_OK || reader.count == 0) {
@@ -78,12 +78,13 @@ hps_status hps_shuffle_judge(hps_shuffle_job *job, hps_status mine)
     log_files(job);
     const int64_t file = hps_sources_find(&job->sources, job->bad.first);
     if (!job->skip_bad) {
-        return hps_fail(HPS_EFORMAT, "%s: row %lld holds NaN or infinity (%lld such row%s in %lld); set "
-                        "data.skip_bad_rows to leave them out", job->sources.items[file].path,
-                        (long long)(job->bad.first - job->sources.first[file]), (long long)total, total == 1 ? "" : "s",
-                        (long long)job->sources.rows);
+        return hps_fail(HPS_EFORMAT,
+                        "%s: row %lld holds NaN or infinity (%lld such row%s in %lld); set "
+                        "data.skip_bad_rows to leave them out",
+                        job->sources.items[file].path, (long long)(job->bad.first - job->sources.first[file]),
+                        (long long)total, total == 1 ? "" : "s", (long long)job->sources.rows);
     }
-    return job->rows > 0 ? HPS_OK
-                         : hps_fail(HPS_EFORMAT, "%s: every row holds NaN or infinity, none is left",
-                                    job->sources.items[0].path);
+    return job->rows > 0
+               ? HPS_OK
+               : hps_fail(HPS_EFORMAT, "%s: every row holds NaN or infinity, none is left", job->sources.items[0].path);
 }

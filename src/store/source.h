@@ -15,9 +15,9 @@ typedef struct {
 } hps_choice;
 
 typedef struct {
-    char *path;   /* owned */
+    char *path;    /* owned */
     char *dataset; /* HDF5 path or tensor name, "" for .npy; owned */
-    char *hook;   /* name of the activations, "" when the file does not say; owned */
+    char *hook;    /* name of the activations, "" when the file does not say; owned */
     int64_t d;
     hps_dtype dtype;
     hps_array array; /* [rows, d] words */

@@ -165,8 +165,10 @@ hps_status hps_source_open_hdf5(hps_choice choice, hps_source *source)
     HPS_TRY(hps_source_check_shape(source, what, dimensions, shape));
     source->d = shape[1];
     if (!known) {
-        return hps_fail(HPS_EFORMAT, "%s: %s holds %s; activations are float16, float32, float64, or uint16 words of "
-                        "bfloat16", source->path, what, kind);
+        return hps_fail(HPS_EFORMAT,
+                        "%s: %s holds %s; activations are float16, float32, float64, or uint16 words of "
+                        "bfloat16",
+                        source->path, what, kind);
     }
     return name_hook(source);
 }

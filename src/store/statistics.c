@@ -24,7 +24,8 @@ int64_t hps_statistics_bytes(int64_t rows, int64_t d, int64_t slab_rows, int siz
 {
     const int64_t slabs = ceiling(rows, slab_rows);
 
-    return (ceiling(slabs, size) + levels_for(ceiling(rows, HPS_STATISTICS_BLOCK)) + 1) * 2 * d * (int64_t)sizeof(double) +
+    return (ceiling(slabs, size) + levels_for(ceiling(rows, HPS_STATISTICS_BLOCK)) + 1) * 2 * d *
+               (int64_t)sizeof(double) +
            d * (int64_t)sizeof(float);
 }
 

@@ -23,10 +23,10 @@ typedef struct {
     int64_t slabs;     /* of the whole store */
     int rank, size;    /* slab s belongs to rank s mod size */
     int levels;
-    double *slab_sums; /* [slabs of this rank, 2 d]: sums of x, then of x^2 */
-    double *tree;      /* [levels, 2 d]: the node of each level that waits for its sibling */
-    double *leaf;      /* [2 d] */
-    float *row;        /* [d] */
+    double *slab_sums;               /* [slabs of this rank, 2 d]: sums of x, then of x^2 */
+    double *tree;                    /* [levels, 2 d]: the node of each level that waits for its sibling */
+    double *leaf;                    /* [2 d] */
+    float *row;                      /* [d] */
     int64_t slab, leaf_rows, blocks; /* where summing stands within the slab */
 } hps_statistics;
 

@@ -22,7 +22,8 @@ static hps_status check_complete(const hps_source *source)
 
     hps_h5_get_int(source->file, "complete", &complete);
     if (complete == 0) {
-        return hps_fail(HPS_EFORMAT, "%s: torn: the program that wrote it was ended before it had finished; write it again",
+        return hps_fail(HPS_EFORMAT,
+                        "%s: torn: the program that wrote it was ended before it had finished; write it again",
                         source->path);
     }
     hps_h5_get_int(source->array.dataset, "n_tokens", &tokens);
@@ -41,16 +42,20 @@ static hps_status add_statistics(hps_store *store, const hps_source *source, dou
 
     if (!hps_h5_get_reals(source->array.dataset, "mean", source->d, mean) ||
         !hps_h5_get_reals(source->array.dataset, "mean_sq_norm", 1, &mean_square)) {
-        return hps_fail(HPS_EFORMAT, "%s: %s must have both attributes mean (%lld numbers) and mean_sq_norm (1); write "
-                        "it again with hpsae shuffle", source->path, source->dataset, (long long)source->d);
+        return hps_fail(HPS_EFORMAT,
+                        "%s: %s must have both attributes mean (%lld numbers) and mean_sq_norm (1); write "
+                        "it again with hpsae shuffle",
+                        source->path, source->dataset, (long long)source->d);
     }
     for (int64_t c = 0; c < source->d; c++) {
         square += mean[c] * mean[c];
         store->mean[c] += weight * mean[c];
     }
     if (!(mean_square >= square * (1 - 1e-6)) || !isfinite(mean_square)) {
-        return hps_fail(HPS_EFORMAT, "%s: statistics of %s cannot be: |mean|^2 is %g, mean_sq_norm %g; write it again "
-                        "with hpsae shuffle", source->path, source->dataset, square, mean_square);
+        return hps_fail(HPS_EFORMAT,
+                        "%s: statistics of %s cannot be: |mean|^2 is %g, mean_sq_norm %g; write it again "
+                        "with hpsae shuffle",
+                        source->path, source->dataset, square, mean_square);
     }
     store->info.mean_sq_norm += weight * mean_square;
     return HPS_OK;

@@ -186,8 +186,7 @@ static hps_status finish(synth_job *job)
 
     HPS_TRY(hps_agree(job->comm, HPS_ALLOC(&mean, job->planted.d, "the mean")));
     hps_statistics_finish(job->comm, &job->statistics, mean, &mean_sq_norm);
-    const hps_status status =
-        hps_output_finish(&job->output, HPS_OK, activations, job->planted.d, mean, mean_sq_norm);
+    const hps_status status = hps_output_finish(&job->output, HPS_OK, activations, job->planted.d, mean, mean_sq_norm);
     HPS_FREE(&mean);
     return status;
 }
@@ -214,8 +213,8 @@ static hps_status write_store(synth_job *job, const hps_config *config, const ch
 
 static hps_status make_store(synth_job *job, const hps_config *config, bool dry_run)
 {
-    const double began = hps_elapsed(), bytes = (double)job->rows * (double)config->synth.dim *
-                                                 (double)hps_dtype_size(job->dtype);
+    const double began = hps_elapsed(),
+                 bytes = (double)job->rows * (double)config->synth.dim * (double)hps_dtype_size(job->dtype);
     char fingerprint[256], took[32];
     bool done;
 

@@ -20,7 +20,7 @@ typedef struct {
     const char *type; /* "F32", "BF16", "I64", ...; borrowed */
     bool is_float;    /* one of F16 BF16 F32 F64; dtype says which */
     hps_dtype dtype;
-    int dimensions;   /* 0 (a scalar) to HPS_TENSOR_DIMENSIONS */
+    int dimensions; /* 0 (a scalar) to HPS_TENSOR_DIMENSIONS */
     int64_t shape[HPS_TENSOR_DIMENSIONS];
     int64_t begin, end; /* the tensor's bytes in the file: [begin, end) */
 } hps_safetensor;

@@ -16,7 +16,7 @@ typedef struct hps_store hps_store;
 typedef struct {
     int64_t rows, d;
     hps_dtype dtype;
-    const char *hook;    /* the activations' name; borrowed from the store */
+    const char *hook;       /* the activations' name; borrowed from the store */
     const char *model_name; /* "" when the store does not say */
     bool shuffled;
     bool has_statistics; /* written by `hpsae shuffle` and `hpsae synth` */
