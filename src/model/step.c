@@ -4,23 +4,11 @@
 #include "hpsae/base/memory.h"
 #include "hpsae/base/rng.h"
 #include "hpsae/comm/sums.h"
+#include "hpsae/model/aux.h"
 #include "hpsae/model/slots.h"
 
 #include <omp.h>
 #include <string.h>
-
-/* AuxK's own slots and residual ehat - e. */
-typedef struct {
-    int64_t k, dead;
-    hps_merge merge;
-    int32_t *rows;   /* [own] dead latents of this rank, local numbers */
-    int64_t count;
-    hps_slots slots;
-    hps_bucket bucket;
-    float *R;        /* [B, ldd] */
-    float *z_sum;    /* [B] */
-    double *bound, *scale; /* [B] */
-} aux_family;
 
 struct hps_trainer {
     const hps_grid *grid;
@@ -29,10 +17,10 @@ struct hps_trainer {
     hps_step_options options;
     hps_forward *forward;
     hps_bucket bucket;
-    aux_family aux;
+    hps_aux *aux;               /* NULL without AuxK */
     double *bound;              /* [B] on |R| */
     double *sum, *square;       /* [ldd] column sums of R and R^2 */
-    double *aux_sum, *aux_square, *variance; /* [ldd] */
+    double *variance;           /* [ldd] */
     float *parallel, *bias_gradient; /* [n] */
     int64_t *fixed;             /* [n + d + 1] row norms, gradient of b, squared gradient norm, in one message */
     float *b_gradient;          /* [d] */
@@ -54,40 +42,6 @@ double hps_learning_rate(const hps_step_options *o, int64_t t)
     return lr;
 }
 
-static hps_status slots_create(int64_t B, int64_t k, hps_slots *slots)
-{
-    HPS_TRY(HPS_ALLOC(&slots->first, B + 1, "AuxK slots"));
-    HPS_TRY(HPS_ALLOC(&slots->slot, B * k, "AuxK slots"));
-    HPS_TRY(HPS_ALLOC(&slots->dz_fixed, B * k, "AuxK slots"));
-    return HPS_ALLOC(&slots->dz, B * k, "AuxK slots");
-}
-
-static hps_status aux_create(const hps_model *m, int64_t B, aux_family *aux)
-{
-    HPS_TRY(HPS_ALLOC(&aux->rows, m->shard.own, "dead latents"));
-    HPS_TRY(slots_create(B, aux->k, &aux->slots));
-    HPS_TRY(hps_bucket_create(m->shard.n, B * aux->k, &aux->bucket));
-    HPS_TRY(HPS_ALLOC(&aux->R, B * m->ldd, "AuxK residuals"));
-    HPS_TRY(HPS_ALLOC(&aux->z_sum, B, "AuxK sums"));
-    HPS_TRY(HPS_ALLOC(&aux->bound, B, "AuxK sums"));
-    return HPS_ALLOC(&aux->scale, B, "AuxK sums");
-}
-
-static void aux_destroy(aux_family *aux)
-{
-    hps_merge_destroy(&aux->merge);
-    HPS_FREE(&aux->rows);
-    HPS_FREE(&aux->slots.first);
-    HPS_FREE(&aux->slots.slot);
-    HPS_FREE(&aux->slots.dz_fixed);
-    HPS_FREE(&aux->slots.dz);
-    hps_bucket_destroy(&aux->bucket);
-    HPS_FREE(&aux->R);
-    HPS_FREE(&aux->z_sum);
-    HPS_FREE(&aux->bound);
-    HPS_FREE(&aux->scale);
-}
-
 static hps_status allocate(hps_trainer *t)
 {
     const hps_model *m = t->model;
@@ -97,14 +51,11 @@ static hps_status allocate(hps_trainer *t)
     HPS_TRY(HPS_ALLOC(&t->bound, B, "residual bounds"));
     HPS_TRY(HPS_ALLOC(&t->sum, m->ldd, "column sums"));
     HPS_TRY(HPS_ALLOC(&t->square, m->ldd, "column sums"));
-    HPS_TRY(HPS_ALLOC(&t->aux_sum, m->ldd, "column sums"));
-    HPS_TRY(HPS_ALLOC(&t->aux_square, m->ldd, "column sums"));
     HPS_TRY(HPS_ALLOC(&t->variance, m->ldd, "column sums"));
     HPS_TRY(HPS_ALLOC(&t->parallel, n, "latent sums"));
     HPS_TRY(HPS_ALLOC(&t->bias_gradient, n, "latent sums"));
     HPS_TRY(HPS_ALLOC(&t->fixed, n + d + 1, "row norms"));
-    HPS_TRY(HPS_ALLOC(&t->b_gradient, d, "gradient of b"));
-    return t->aux.k > 0 ? aux_create(m, B, &t->aux) : HPS_OK;
+    return HPS_ALLOC(&t->b_gradient, d, "gradient of b");
 }
 
 hps_status hps_trainer_create(const hps_grid *grid, const hps_kernels *kernels, hps_model *model,
@@ -122,19 +73,17 @@ hps_status hps_trainer_create(const hps_grid *grid, const hps_kernels *kernels, 
     t->kernels = kernels;
     t->model = model;
     t->options = *options;
-    t->aux.k = options->aux_k;
     status = hps_forward_create(grid, kernels, model, options->B, k_max, options->threads, &t->forward);
     if (status == HPS_OK) {
         status = hps_agree(grid->model, allocate(t));
     }
+    if (status == HPS_OK && options->aux_k > 0) {
+        status = hps_aux_create(t->forward, options->aux_k, &t->aux);
+    }
     if (status != HPS_OK) {
         hps_trainer_destroy(trainer);
-        return status;
     }
-    if (t->aux.k > 0) {
-        hps_merge_create(t->aux.k, &t->aux.merge);
-    }
-    return HPS_OK;
+    return status;
 }
 
 void hps_trainer_destroy(hps_trainer **trainer)
@@ -146,12 +95,10 @@ void hps_trainer_destroy(hps_trainer **trainer)
     }
     hps_forward_destroy(&t->forward);
     hps_bucket_destroy(&t->bucket);
-    aux_destroy(&t->aux);
+    hps_aux_destroy(&t->aux);
     HPS_FREE(&t->bound);
     HPS_FREE(&t->sum);
     HPS_FREE(&t->square);
-    HPS_FREE(&t->aux_sum);
-    HPS_FREE(&t->aux_square);
     HPS_FREE(&t->variance);
     HPS_FREE(&t->parallel);
     HPS_FREE(&t->bias_gradient);
@@ -165,43 +112,6 @@ hps_forward *hps_trainer_forward(hps_trainer *trainer)
     return trainer->forward;
 }
 
-/* Dead latents, job-wide (every rank has all counters), and those of them that this rank owns. */
-static void find_dead(hps_trainer *t)
-{
-    const hps_model *m = t->model;
-    aux_family *aux = &t->aux;
-
-    aux->dead = aux->count = 0;
-    for (int64_t i = 0; i < m->shard.n; i++) {
-        aux->dead += m->tokens - m->fired[i] >= t->options.dead_tokens;
-    }
-    for (int64_t l = 0; aux->k > 0 && l < m->shard.own; l++) {
-        if (m->tokens - m->fired[t->forward->latent[l]] >= t->options.dead_tokens) {
-            aux->rows[aux->count++] = (int32_t)l;
-        }
-    }
-}
-
-/* The k_aux largest pre-activations among the dead latents reconstruct e = -R: R_aux = ehat - e. */
-static void aux_forward(hps_trainer *t)
-{
-    const hps_model *m = t->model;
-    const hps_forward *f = t->forward;
-    aux_family *aux = &t->aux;
-    const int64_t B = t->options.B;
-
-    t->kernels->encode(f->ws, &f->encoder, aux->count, aux->rows, B, m->lde, f->y, f->y_norm, aux->k, aux->slots.slot);
-    hps_merge_all(t->grid->model, &aux->merge, B, aux->slots.slot);
-    hps_slots_compact(B, aux->k, &aux->slots, aux->z_sum);
-    for (int64_t q = 0; q < B; q++) {
-        aux->bound[q] = t->bound[q] + hps_residual_bound(0, aux->z_sum[q]);
-        aux->scale[q] = hps_fixed_scale(aux->bound[q]);
-    }
-    t->kernels->decode(f->ws, B, m->shard.w, m->ldd, m->role[HPS_VALUE].W_dec, &aux->slots, -1, 1, m->ldd, f->R,
-                       aux->scale, true, aux->R);
-    t->kernels->column_sums(f->ws, B, m->shard.w, m->ldd, aux->R, t->aux_sum, t->aux_square);
-}
-
 /* Sums over all columns: squared error, its variance about the batch mean, AuxK's squared error; and the flags. */
 static hps_status batch_sums(hps_trainer *t, bool has_aux, double *flag)
 {
@@ -213,7 +123,7 @@ static hps_status batch_sums(hps_trainer *t, bool has_aux, double *flag)
         t->variance[j] = t->square[j] - t->sum[j] * t->sum[j] / (double)t->options.B;
     }
     const hps_partials parts[3] = {
-        {t->square, w, d}, {t->variance, has_aux ? w : 0, d}, {t->aux_square, has_aux ? w : 0, d}};
+        {t->square, w, d}, {t->variance, has_aux ? w : 0, d}, {has_aux ? t->aux->square : NULL, has_aux ? w : 0, d}};
     hps_sum_partials(t->grid->model, 3, parts, sums, 2, flags);
     t->sse = sums[0];
     t->error_variance = sums[1];
@@ -262,11 +172,13 @@ static hps_update plan_update(hps_trainer *t, bool has_aux)
     double total = 0, bias = 0;
 
     u.family[0] = (hps_family){&f->slots, &t->bucket, f->R, (float)(2 / ((double)o->B * o->V))};
-    u.family[1] = (hps_family){&t->aux.slots, &t->aux.bucket, t->aux.R,
-                               t->error_variance > 0 ? (float)(o->aux_coefficient * 2 / t->error_variance) : 0};
+    if (has_aux) {
+        u.family[1] = (hps_family){&t->aux->slots, &t->aux->bucket, t->aux->R,
+                                   t->error_variance > 0 ? (float)(o->aux_coefficient * 2 / t->error_variance) : 0};
+    }
     for (int i = 0; i < u.families; i++) {
-        const hps_slot_bounds b = hps_slots_bound(o->B, u.family[i].slots, f->y_norm, i == 0 ? f->z_sum : t->aux.z_sum,
-                                                  i == 0 ? t->bound : t->aux.bound);
+        const hps_slot_bounds b = hps_slots_bound(o->B, u.family[i].slots, f->y_norm, i == 0 ? f->z_sum : t->aux->z_sum,
+                                                  i == 0 ? t->bound : t->aux->bound);
         const double c = (double)u.family[i].c;
         total += c * (b.R_z + b.y_dz + b.dz);
         bias += c * b.dz * (double)t->row_norm;
@@ -391,7 +303,7 @@ static hps_status update(hps_trainer *t, bool has_aux, hps_step_report *report)
 
     hps_bucket_fill(t->options.B, m->shard.n, &t->forward->slots, &t->bucket);
     if (has_aux) {
-        hps_bucket_fill(t->options.B, m->shard.n, &t->aux.slots, &t->aux.bucket);
+        hps_bucket_fill(t->options.B, m->shard.n, &t->aux->slots, &t->aux->bucket);
     }
     hps_latent_sums(m->shard.n, u.families, u.family, t->options.threads, t->parallel, t->bias_gradient);
     if (t->options.clip > 0) {
@@ -441,10 +353,10 @@ hps_status hps_trainer_step(hps_trainer *t, double *flag, hps_step_report *repor
     report->seconds[HPS_PHASE_DECODE] = f->seconds_decode + omp_get_wtime() - begin;
 
     begin = omp_get_wtime();
-    find_dead(t);
-    const bool has_aux = t->aux.k > 0 && t->aux.dead > 0;
+    report->dead = hps_dead_latents(m, t->options.dead_tokens);
+    const bool has_aux = t->aux != NULL && report->dead > 0;
     if (has_aux) {
-        aux_forward(t);
+        hps_aux_forward(t->aux, f, B, t->options.dead_tokens, t->bound);
     }
     report->seconds[HPS_PHASE_AUX] = omp_get_wtime() - begin;
 
@@ -452,7 +364,7 @@ hps_status hps_trainer_step(hps_trainer *t, double *flag, hps_step_report *repor
     HPS_TRY(batch_sums(t, has_aux, flag));
     hps_slots_sum_dz(t->grid->model, B, f->scale, &f->slots);
     if (has_aux) {
-        hps_slots_sum_dz(t->grid->model, B, t->aux.scale, &t->aux.slots);
+        hps_slots_sum_dz(t->grid->model, B, t->aux->scale, &t->aux->slots);
     }
     report->seconds[HPS_PHASE_COMM] = omp_get_wtime() - begin;
     report->seconds[HPS_PHASE_ENCODE] = f->seconds_encode;
@@ -460,6 +372,5 @@ hps_status hps_trainer_step(hps_trainer *t, double *flag, hps_step_report *repor
     report->fvu = t->sse / ((double)B * t->options.V);
     report->aux_fvu = has_aux && t->error_variance > 0 ? t->aux_sse / t->error_variance : 0;
     report->l0 = (double)f->slots.first[B] / (double)B;
-    report->dead = t->aux.dead;
     return update(t, has_aux, report);
 }
