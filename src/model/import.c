@@ -37,8 +37,10 @@ static hps_status recognise(const char *folder, hps_format *format)
     }
     if (*format == HPS_FORMAT_AUTO) {
         if (saelens == sparsify) {
-            return hps_fail(HPS_EFORMAT, "%s: holds %s %s %s; %s", folder, saelens ? "both" : "neither", names[0],
-                            saelens ? "and" : "nor", saelens ? "choose by import.format" : "one is needed");
+            return saelens ? hps_fail(HPS_EFORMAT, "%s: holds both %s and %s; choose by import.format", folder, names[0],
+                                      names[1])
+                           : hps_fail(HPS_EFORMAT, "%s: holds neither %s nor %s; one is needed", folder, names[0],
+                                      names[1]);
         }
         *format = saelens ? HPS_FORMAT_SAELENS : HPS_FORMAT_SPARSIFY;
     }
