@@ -15,8 +15,8 @@ enum { ALL_ROLES = (1u << HPS_ROLES) - 1 };
 
 static inline float fixture_value(uint64_t seed, int role, int tensor, int64_t row, int64_t column)
 {
-    const uint64_t index = (((uint64_t)role * HPS_TENSORS + (uint64_t)tensor) << 56) + ((uint64_t)row << 24) +
-                           (uint64_t)column;
+    const uint64_t index =
+        (((uint64_t)role * HPS_TENSORS + (uint64_t)tensor) << 56) + ((uint64_t)row << 24) + (uint64_t)column;
 
     return (float)(hps_random_uniform(seed, HPS_DRAW_TEST, 0, index) - 0.5);
 }
@@ -36,9 +36,8 @@ static inline void fixture_fill(hps_model *model, uint64_t seed)
             for (int64_t q = 0; q < layout.local_rows; q++) {
                 for (int64_t c = 0; c < layout.ld; c++) {
                     values[q * layout.ld + c] =
-                        c < layout.width
-                            ? fixture_value(seed, r, t, hps_model_row(model, &layout, q), layout.c0 + c)
-                            : NAN;
+                        c < layout.width ? fixture_value(seed, r, t, hps_model_row(model, &layout, q), layout.c0 + c)
+                                         : NAN;
                 }
             }
         }
@@ -62,8 +61,7 @@ static inline bool fixture_holds(const hps_model *model, uint64_t seed, int role
         const float *values = hps_model_tensor(model, (hps_role)role, (hps_tensor)t);
         for (int64_t q = 0; q < layout.local_rows; q++) {
             for (int64_t c = 0; c < layout.width; c++) {
-                const float want =
-                    fixture_value(seed, as_role, t, hps_model_row(model, &layout, q), layout.c0 + c);
+                const float want = fixture_value(seed, as_role, t, hps_model_row(model, &layout, q), layout.c0 + c);
                 wrong += memcmp(&values[q * layout.ld + c], &want, sizeof(want)) != 0;
             }
         }

@@ -117,8 +117,8 @@ static void roles_that_are_not_there(void)
 
     write_model("values.h5", 1u << HPS_VALUE);
     const char *path = scratch_path(directory, "values.h5");
-    snprintf(expected, sizeof(expected),
-             "%s: has no /moment1: not a checkpoint of a training run that could go on", path);
+    snprintf(expected, sizeof(expected), "%s: has no /moment1: not a checkpoint of a training run that could go on",
+             path);
     CHECK(hps_checkpoint_read(&grid, path, 1u << HPS_VALUE | 1u << HPS_MOMENT1, &model) == HPS_EFORMAT);
     CHECK(model == NULL && strcmp(hps_status_message(), expected) == 0);
     tap_case("a file of values alone is not resumed from");

@@ -29,8 +29,7 @@ static hps_status write_model(const char *name, int64_t n)
 
     CHECK(hps_model_create(&grid, n, D, K, ALL_ROLES, &model) == HPS_OK);
     fixture_fill(model, SEED);
-    const hps_status status =
-        hps_checkpoint_write(grid.model, model, "a: 1\n", 5, scratch_path(directory, name));
+    const hps_status status = hps_checkpoint_write(grid.model, model, "a: 1\n", 5, scratch_path(directory, name));
     hps_model_destroy(&model);
     return status;
 }

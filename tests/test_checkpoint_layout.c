@@ -174,8 +174,7 @@ static void averages_are_loaded(const char *directory)
 
     CHECK(hps_grid_create(MPI_COMM_WORLD, 1, &grid) == HPS_OK);
     CHECK(hps_model_load(&grid, path, &model) == HPS_OK);
-    CHECK(model != NULL && model->role[HPS_AVERAGE].slab == NULL &&
-          fixture_holds(model, SEED, HPS_VALUE, HPS_AVERAGE));
+    CHECK(model != NULL && model->role[HPS_AVERAGE].slab == NULL && fixture_holds(model, SEED, HPS_VALUE, HPS_AVERAGE));
     hps_model_destroy(&model);
     hps_grid_destroy(&grid);
     tap_case("a model is loaded with its average as its values");

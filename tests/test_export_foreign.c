@@ -18,22 +18,22 @@ enum { N = 4, D = 3, FLOATS = 2 * N * D + N + D };
 static hps_grid grid;
 static char directory[SCRATCH_PATH];
 
-#define SAELENS_REST ",\"d_in\":3,\"d_sae\":4,\"dtype\":\"float32\",\"metadata\":{\"hook_name\":\"h\"}"
-#define SAELENS "{\"architecture\":\"topk\",\"k\":2" SAELENS_REST
-#define SPARSIFY "{\"activation\":\"topk\",\"d_in\":3,\"num_latents\":4,\"k\":2"
+#define SAELENS_REST              ",\"d_in\":3,\"d_sae\":4,\"dtype\":\"float32\",\"metadata\":{\"hook_name\":\"h\"}"
+#define SAELENS                   "{\"architecture\":\"topk\",\"k\":2" SAELENS_REST
+#define SPARSIFY                  "{\"activation\":\"topk\",\"d_in\":3,\"num_latents\":4,\"k\":2"
 #define ENTRY(name, shape, range) "\"" name "\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":" range "}"
 
-static const char saelens_tensors[] = "{" ENTRY("W_enc", "[3,4]", "[0,48]") "," ENTRY("b_enc", "[4]", "[48,64]") ","
-    ENTRY("W_dec", "[4,3]", "[64,112]") "," ENTRY("b_dec", "[3]", "[112,124]") "}";
-static const char saelens_turned[] = "{" ENTRY("W_enc", "[4,3]", "[0,48]") "," ENTRY("b_enc", "[4]", "[48,64]") ","
-    ENTRY("W_dec", "[4,3]", "[64,112]") "," ENTRY("b_dec", "[3]", "[112,124]") "}";
-static const char saelens_extra[] = "{" ENTRY("W_enc", "[3,4]", "[0,48]") "," ENTRY("threshold", "[4]", "[48,64]") ","
-    ENTRY("W_dec", "[4,3]", "[64,112]") "," ENTRY("b_dec", "[3]", "[112,124]") "}";
-static const char saelens_lacking[] = "{" ENTRY("W_enc", "[3,4]", "[0,48]") "," ENTRY("b_enc", "[4]", "[48,64]") ","
-    ENTRY("W_dec", "[4,3]", "[64,112]") "}";
-static const char sparsify_tensors[] = "{" ENTRY("encoder.weight", "[4,3]", "[0,48]") ","
-    ENTRY("encoder.bias", "[4]", "[48,64]") "," ENTRY("W_dec", "[4,3]", "[64,112]") ","
-    ENTRY("b_dec", "[3]", "[112,124]") "}";
+static const char saelens_tensors[] = "{" ENTRY("W_enc", "[3,4]", "[0,48]") "," ENTRY(
+    "b_enc", "[4]", "[48,64]") "," ENTRY("W_dec", "[4,3]", "[64,112]") "," ENTRY("b_dec", "[3]", "[112,124]") "}";
+static const char saelens_turned[] = "{" ENTRY("W_enc", "[4,3]", "[0,48]") "," ENTRY(
+    "b_enc", "[4]", "[48,64]") "," ENTRY("W_dec", "[4,3]", "[64,112]") "," ENTRY("b_dec", "[3]", "[112,124]") "}";
+static const char saelens_extra[] = "{" ENTRY("W_enc", "[3,4]", "[0,48]") "," ENTRY(
+    "threshold", "[4]", "[48,64]") "," ENTRY("W_dec", "[4,3]", "[64,112]") "," ENTRY("b_dec", "[3]", "[112,124]") "}";
+static const char saelens_lacking[] = "{" ENTRY("W_enc", "[3,4]", "[0,48]") "," ENTRY(
+    "b_enc", "[4]", "[48,64]") "," ENTRY("W_dec", "[4,3]", "[64,112]") "}";
+static const char sparsify_tensors[] =
+    "{" ENTRY("encoder.weight", "[4,3]", "[0,48]") "," ENTRY("encoder.bias", "[4]", "[48,64]") "," ENTRY(
+        "W_dec", "[4,3]", "[64,112]") "," ENTRY("b_dec", "[3]", "[112,124]") "}";
 
 /* Rank 0.  The file is removed when text is NULL. */
 static void put_file(const char *name, const char *text, const void *data, size_t bytes)
@@ -91,8 +91,9 @@ static void refused(hps_status code, const char *words)
 static void incomplete_folders(void)
 {
     put_folder(NULL, saelens_tensors, NULL, -1, 0);
-    refused(HPS_EIO, ": no cfg.json there; name the folder that holds cfg.json and sae_weights.safetensors (SAELens) or "
-                     "sae.safetensors (sparsify)");
+    refused(HPS_EIO,
+            ": no cfg.json there; name the folder that holds cfg.json and sae_weights.safetensors (SAELens) or "
+            "sae.safetensors (sparsify)");
     put_folder(SAELENS "}", NULL, NULL, -1, 0);
     refused(HPS_EFORMAT, ": holds neither sae_weights.safetensors nor sae.safetensors; one is needed");
     put_folder(SAELENS "}", saelens_tensors, sparsify_tensors, -1, 0);
@@ -103,8 +104,9 @@ static void incomplete_folders(void)
 static void other_functions(void)
 {
     put_folder("{\"architecture\":\"jumprelu\",\"k\":2" SAELENS_REST "}", saelens_tensors, NULL, -1, 0);
-    refused(HPS_EFORMAT, "/cfg.json: architecture is jumprelu; only \"topk\" can be imported: there is no other selection "
-                         "yet");
+    refused(HPS_EFORMAT,
+            "/cfg.json: architecture is jumprelu; only \"topk\" can be imported: there is no other selection "
+            "yet");
     put_folder(SAELENS ",\"normalize_activations\":\"layer_norm\"}", saelens_tensors, NULL, -1, 0);
     refused(HPS_EFORMAT, "/cfg.json: normalize_activations is layer_norm; only \"none\" can be imported: fold the "
                          "normalisation into the weights first");
@@ -112,8 +114,9 @@ static void other_functions(void)
     refused(HPS_EFORMAT, "/cfg.json: reshape_activations is hook_z; only \"none\" can be imported: activations must be "
                          "rows of d_in");
     put_folder("{\"activation\":\"groupmax\",\"d_in\":3,\"num_latents\":4,\"k\":2}", NULL, sparsify_tensors, -1, 0);
-    refused(HPS_EFORMAT, "/cfg.json: activation is groupmax; only \"topk\" can be imported: there is no other selection "
-                         "yet");
+    refused(HPS_EFORMAT,
+            "/cfg.json: activation is groupmax; only \"topk\" can be imported: there is no other selection "
+            "yet");
     put_folder(SPARSIFY ",\"transcode\":true}", NULL, sparsify_tensors, -1, 0);
     refused(HPS_EFORMAT, "/cfg.json: transcode is true: a transcoder's output is not its input");
     put_folder(SPARSIFY ",\"skip_connection\":true}", NULL, sparsify_tensors, -1, 0);
@@ -144,8 +147,7 @@ static void wrong_configurations(void)
 static void wrong_weights(void)
 {
     put_folder(SAELENS "}", saelens_extra, NULL, -1, 0);
-    refused(HPS_EFORMAT,
-            "/sae_weights.safetensors: tensor threshold is not one of a TopK dictionary of SAELens");
+    refused(HPS_EFORMAT, "/sae_weights.safetensors: tensor threshold is not one of a TopK dictionary of SAELens");
     put_folder(SAELENS "}", saelens_lacking, NULL, -1, 0);
     refused(HPS_EFORMAT, "/sae_weights.safetensors: no tensor b_dec; it has: W_enc, b_enc, W_dec");
     put_folder(SAELENS "}", saelens_turned, NULL, -1, 0);
@@ -180,8 +182,8 @@ static void folded_switches(void)
 {
     hps_model *model = NULL;
 
-    put_folder(SAELENS ",\"rescale_acts_by_decoder_norm\":true,\"apply_b_dec_to_input\":false}", saelens_tensors, NULL, -1,
-               0);
+    put_folder(SAELENS ",\"rescale_acts_by_decoder_norm\":true,\"apply_b_dec_to_input\":false}", saelens_tensors, NULL,
+               -1, 0);
     CHECK(hps_import(&grid, directory, HPS_FORMAT_AUTO, &model) == HPS_OK);
     if (model != NULL) {
         /* row 1 of W_dec is 20 21 22; row 1 of W_enc, column 1 of the file, is 2 6 10; b_dec is 29 30 31 */

@@ -161,8 +161,10 @@ hps_status hps_checkpoint_find(MPI_Comm comm, const char *directory, char **path
     HPS_MPI(MPI_Bcast(&list.count, 1, MPI_INT64_T, 0, comm));
     first_usable(comm, directory, &list, &usable);
     if (usable < 0 && list.count > 0) {
-        status = hps_fail(HPS_EFORMAT, "%s: none of its %lld checkpoints can be used; restore one, or remove them to "
-                          "start anew", directory, (long long)list.count);
+        status = hps_fail(HPS_EFORMAT,
+                          "%s: none of its %lld checkpoints can be used; restore one, or remove them to "
+                          "start anew",
+                          directory, (long long)list.count);
     } else if (usable >= 0) {
         if (rank == 0) {
             status = hps_path_join(directory, list.items[usable].name, text);

@@ -154,8 +154,8 @@ static hps_status get_norm(hid_t file, int *norm)
     for (*norm = HPS_NORM_TOKEN; *norm >= 0 && strcmp(text, norms[*norm]) != 0;) {
         --*norm;
     }
-    const hps_status status = *norm < 0 ? hps_fail(HPS_EFORMAT, "norm \"%.40s\" is not one of none, scale, token", text)
-                                        : HPS_OK;
+    const hps_status status =
+        *norm < 0 ? hps_fail(HPS_EFORMAT, "norm \"%.40s\" is not one of none, scale, token", text) : HPS_OK;
     free(text);
     return status;
 }

@@ -1,7 +1,7 @@
+#include "hpsae/base/disk.h"
 #include "hpsae/base/file.h"
 #include "hpsae/model/checkpoint_file.h"
 #include "hpsae/model/checksum.h"
-#include "hpsae/base/disk.h"
 #include "hpsae/store/hdf5.h"
 
 #include <stdio.h>
@@ -164,8 +164,8 @@ static hps_status write_numbers(MPI_Comm comm, const char *path, const hps_model
     const hps_status moved = hps_checkpoint_at(path, move_all(comm, file, model));
     const bool closed = H5Fclose(file) >= 0;
     HPS_TRY(moved);
-    return hps_agree(comm, closed ? HPS_OK
-                                  : hps_fail(HPS_EIO, "%s: cannot be closed: %s", path, hps_h5_reason(reason)));
+    return hps_agree(comm,
+                     closed ? HPS_OK : hps_fail(HPS_EIO, "%s: cannot be closed: %s", path, hps_h5_reason(reason)));
 }
 
 /* Rank 0.  The mark of a whole file, set when all else is in it. */

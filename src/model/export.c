@@ -16,7 +16,7 @@
 typedef struct {
     MPI_Comm comm;
     const hps_exchange_format *format;
-    hps_model model; /* the exported one with its biases replaced */
+    hps_model model;      /* the exported one with its biases replaced */
     float *b_enc, *b_dec; /* [own], [d], scaled; owned */
     char weights[HPS_PATH_MAX], config[HPS_PATH_MAX], temporary[HPS_PATH_MAX + 8];
     int64_t offset[HPS_TENSORS];
@@ -29,10 +29,10 @@ hps_status hps_export_check(const hps_model *model, hps_format format)
     }
     if (format == HPS_FORMAT_SPARSIFY) {
         return hps_fail(HPS_EARG, "a model trained with data.scale = token cannot be exported to sparsify, which does "
-                        "not normalise its input");
+                                  "not normalise its input");
     }
     return hps_fail(HPS_EARG, "a model trained with data.scale = token cannot be exported to SAELens: its layer_norm "
-                    "divides by the unbiased standard deviation plus 1e-5, which is another function");
+                              "divides by the unbiased standard deviation plus 1e-5, which is another function");
 }
 
 /* The dictionary for x instead of s x: latents are the same, their values divided by s. */
@@ -122,8 +122,8 @@ static hps_status begin_weights(outgoing *out)
 
     for (int t = 0; t < HPS_TENSORS; t++) {
         tensors[t].name = out->format->tensor[t].name;
-        tensors[t].dimensions = hps_exchange_shape(out->format, (hps_tensor)t, out->model.shard.n, out->model.shard.d,
-                                                   tensors[t].shape);
+        tensors[t].dimensions =
+            hps_exchange_shape(out->format, (hps_tensor)t, out->model.shard.n, out->model.shard.d, tensors[t].shape);
     }
     HPS_TRY(hps_safetensors_lay_out(HPS_TENSORS, tensors, &plan));
     unlink(out->temporary);

@@ -96,8 +96,7 @@ static hps_status compare(MPI_Comm comm, reading *r, const char *path, const hps
     return HPS_OK;
 }
 
-hps_status hps_export_verify(MPI_Comm comm, const char *path, const hps_exchange_format *format,
-                             const hps_model *model)
+hps_status hps_export_verify(MPI_Comm comm, const char *path, const hps_exchange_format *format, const hps_model *model)
 {
     reading r = {.file = NULL};
     hps_safetensors *file = NULL;

@@ -32,13 +32,15 @@ static hps_status recognise(const char *folder, hps_format *format)
     const bool saelens = has_file(folder, names[0]), sparsify = has_file(folder, names[1]);
 
     if (!has_file(folder, "cfg.json")) {
-        return hps_fail(HPS_EIO, "%s: no cfg.json there; name the folder that holds cfg.json and %s (SAELens) or %s "
-                        "(sparsify)", folder, names[0], names[1]);
+        return hps_fail(HPS_EIO,
+                        "%s: no cfg.json there; name the folder that holds cfg.json and %s (SAELens) or %s "
+                        "(sparsify)",
+                        folder, names[0], names[1]);
     }
     if (*format == HPS_FORMAT_AUTO) {
         if (saelens == sparsify) {
-            return saelens ? hps_fail(HPS_EFORMAT, "%s: holds both %s and %s; choose by import.format", folder, names[0],
-                                      names[1])
+            return saelens ? hps_fail(HPS_EFORMAT, "%s: holds both %s and %s; choose by import.format", folder,
+                                      names[0], names[1])
                            : hps_fail(HPS_EFORMAT, "%s: holds neither %s nor %s; one is needed", folder, names[0],
                                       names[1]);
         }
@@ -112,8 +114,8 @@ static hps_status rescale(hps_model *model, const double *squares, const char *p
         const double norm = sqrt(squares[i]);
         const int64_t q = hps_shard_local(s, i);
         if (norm == 0) {
-            return hps_fail(HPS_EFORMAT, "%s: row %lld of W_dec is zero: its values cannot be rescaled by its norm", path,
-                            (long long)i);
+            return hps_fail(HPS_EFORMAT, "%s: row %lld of W_dec is zero: its values cannot be rescaled by its norm",
+                            path, (long long)i);
         }
         for (int64_t c = 0; c < s->w; c++) {
             v->W_dec[i * model->ldd + c] = (float)((double)v->W_dec[i * model->ldd + c] / norm);

@@ -22,8 +22,7 @@ static hps_status get_size(const char *path, const json_t *object, const char *k
 }
 
 /* A key that may be left out, but if it is there must have this value. */
-static hps_status must_be(const char *path, const json_t *object, const char *key, const char *wanted,
-                          const char *why)
+static hps_status must_be(const char *path, const json_t *object, const char *key, const char *wanted, const char *why)
 {
     const json_t *found = json_object_get(object, key);
 
@@ -56,8 +55,10 @@ static hps_status read_saelens(const char *path, const json_t *cfg, hps_exchange
     const json_t *about = json_object_get(cfg, "metadata"), *centred = json_object_get(cfg, "apply_b_dec_to_input");
 
     if (architecture == NULL) {
-        return hps_fail(HPS_EFORMAT, "%s: architecture is missing; a SAELens folder of version 6 or newer with "
-                        "architecture \"topk\" is needed", path);
+        return hps_fail(HPS_EFORMAT,
+                        "%s: architecture is missing; a SAELens folder of version 6 or newer with "
+                        "architecture \"topk\" is needed",
+                        path);
     }
     HPS_TRY(must_be(path, cfg, "architecture", "topk", "there is no other selection yet"));
     HPS_TRY(get_size(path, cfg, "d_sae", &config->n));
@@ -103,17 +104,17 @@ hps_status hps_import_config(const char *folder, hps_format format, hps_exchange
     HPS_TRY(hps_path_join(folder, "cfg.json", path));
     json_t *cfg = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
     if (cfg == NULL) {
-        return error.line < 0 ? hps_fail(HPS_EIO, "%s: cannot be read", path)
-                              : hps_fail(HPS_EFORMAT, "%s:%d:%d: not JSON: %s", path, error.line, error.column,
-                                         error.text);
+        return error.line < 0
+                   ? hps_fail(HPS_EIO, "%s: cannot be read", path)
+                   : hps_fail(HPS_EFORMAT, "%s:%d:%d: not JSON: %s", path, error.line, error.column, error.text);
     }
     hps_status status = json_is_object(cfg) ? HPS_OK : hps_fail(HPS_EFORMAT, "%s: not a JSON object", path);
     if (status == HPS_OK) {
         status = format == HPS_FORMAT_SPARSIFY ? read_sparsify(path, cfg, config) : read_saelens(path, cfg, config);
     }
     if (status == HPS_OK && (config->k > config->n || config->n >= INT32_MAX)) {
-        status = hps_fail(HPS_EFORMAT, "%s: k is %lld of %lld latents", path, (long long)config->k,
-                          (long long)config->n);
+        status =
+            hps_fail(HPS_EFORMAT, "%s: k is %lld of %lld latents", path, (long long)config->k, (long long)config->n);
     }
     json_decref(cfg);
     return status;

@@ -23,7 +23,8 @@ static int write_entry(const hps_float_tensor *tensor, int64_t begin, char *text
     } else {
         snprintf(shape, sizeof(shape), "%" PRId64, tensor->shape[0]);
     }
-    return snprintf(text, ENTRY_MAX, ",\"%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%" PRId64 ",%" PRId64 "]}",
+    return snprintf(text, ENTRY_MAX,
+                    ",\"%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%" PRId64 ",%" PRId64 "]}",
                     tensor->name, shape, begin, begin + tensor_bytes(tensor));
 }
 

@@ -27,7 +27,7 @@ typedef struct {
     unsigned roles; /* bit mask of hps_role present */
     char *config;   /* used.yaml's text */
     char *hook, *model_name;
-    int norm;       /* hps_norm */
+    int norm; /* hps_norm */
     double scale;
 } hps_checkpoint_head;
 

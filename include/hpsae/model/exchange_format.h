@@ -29,7 +29,7 @@ int hps_exchange_shape(const hps_exchange_format *format, hps_tensor tensor, int
 typedef struct {
     hps_format format;
     int64_t n, d, k;
-    bool rescale; /* values are multiplied by the norm of the decoder row before selection, divided by it after */
+    bool rescale;   /* values are multiplied by the norm of the decoder row before selection, divided by it after */
     bool uncentred; /* b_dec is not subtracted from the input */
     char hook[256], model_name[256];
 } hps_exchange_config;

@@ -34,10 +34,11 @@ typedef struct {
     hps_norm norm; /* what is done to an activation before it enters: nothing; x * scale; token normalisation */
     double scale;  /* for HPS_NORM_SCALE, else 1 */
     hps_tensors role[HPS_ROLES]; /* roles that do not exist have NULL pointers */
-    int64_t *fired; /* [n] tokens seen when the latent last fired, the same on every rank; only in training, else NULL */
-    int64_t tokens; /* tokens trained on */
-    int64_t step;   /* optimiser steps done */
-    char *hook;     /* where the activations come from; from strdup, owned; NULL: not known */
+    int64_t
+        *fired; /* [n] tokens seen when the latent last fired, the same on every rank; only in training, else NULL */
+    int64_t tokens;   /* tokens trained on */
+    int64_t step;     /* optimiser steps done */
+    char *hook;       /* where the activations come from; from strdup, owned; NULL: not known */
     char *model_name; /* likewise */
 } hps_model;
 
