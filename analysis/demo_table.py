@@ -63,9 +63,8 @@ def speed(records):
 
 def print_table(title, lines):
     print(f"\n{title}")
-    width = max(len(label) for label, _ in lines)
     for label, value in lines:
-        print(f"    {label:<{width}}    {value}")
+        print(f"    {label:<42}  {value}")
 
 
 def body(arguments):

@@ -21,7 +21,7 @@ FREQUENCY, COSINE, SHARE = 0.005, 0.95, 0.95
 CONFIG = """output: {0}/run
 data: {{store: {0}/planted.h5, holdout: 4096}}
 model: {{latents: 256, k: 10}}
-train: {{tokens: 2e6, batch: 512, lr: 2e-3, warmup_steps: 200, log_steps: 1000, eval_steps: 0, aux: {{dead_tokens: 2e5}}}}
+train: {{tokens: 2e6, batch: 512, lr: 2e-3, warmup_steps: 200, eval_steps: 0, aux: {{dead_tokens: 2e5}}}}
 synth:
   output: {0}/planted.h5
   rows: 120000
