@@ -202,7 +202,7 @@ def heading(records, evaluation, used):
     parts = []
     if "model.latents" in used and "model.k" in used:
         parts.append(f"{thousands(int(used['model.latents']))} latents, k {used['model.k']}")
-    parts.append(f"{last.get('tokens', 0) / 1e6:.3g}M tokens in {thousands(last['step'])} steps")
+    parts.append(f"{amount(float(format(last.get('tokens', 0), '.3g')))} tokens in {thousands(last['step'])} steps")
     ev = (evaluation or {}).get("ev")
     if run_files.is_number(ev):
         parts.append(f"held-out ev {ev:.4f}")
