@@ -39,14 +39,14 @@ static hps_status compare_one(hid_t file, const char *name, uint64_t sum)
     const hid_t set = H5Dopen2(file, name, H5P_DEFAULT);
     char text[17], *stated = NULL;
 
-    if (set < 0 || !hps_h5_get_text(set, "checksum", &stated)) {
+    if (set < 0 || !hps_h5_get_fixed_text(set, "checksum", &stated)) {
         H5Dclose(set);
         return hps_fail(HPS_EFORMAT, "damaged: the checksum of %s cannot be read", name);
     }
     H5Dclose(set);
     snprintf(text, sizeof(text), "%016llx", (unsigned long long)sum);
     const bool same = strcmp(text, stated) == 0;
-    HPS_FREE(&stated);
+    free(stated);
     return same ? HPS_OK : hps_fail(HPS_EFORMAT, "damaged: the checksum of %s differs", name);
 }
 

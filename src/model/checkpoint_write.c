@@ -31,7 +31,7 @@ static hps_status make_head(const hps_model *model, const char *config, uint64_t
                                   .config = strdup(config),
                                   .hook = strdup(model->hook != NULL ? model->hook : ""),
                                   .model_name = strdup(model->model_name != NULL ? model->model_name : ""),
-                                  .norm = model->norm,
+                                  .norm = (int)model->norm,
                                   .scale = model->scale};
     for (int i = 0; i < HPS_ROLES * HPS_TENSORS; i++) {
         head->checksum_state += sums->tensor[i / HPS_TENSORS][i % HPS_TENSORS];
@@ -55,7 +55,7 @@ static hps_status create_dataset(hid_t file, const char *name, hid_t type, int d
     const hid_t set = H5Dcreate2(file, name, type, space, H5P_DEFAULT, property, H5P_DEFAULT);
     if (set >= 0) {
         snprintf(text, sizeof(text), "%016llx", (unsigned long long)checksum);
-        status = hps_h5_set_text(set, "checksum", text);
+        status = hps_h5_set_fixed_text(set, "checksum", text);
         H5Dclose(set);
     } else {
         status = hps_fail(HPS_EIO, "%s cannot be created: %s", name, hps_h5_reason(reason));

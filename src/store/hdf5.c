@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { TEXT_MAX = 1 << 20 };
+
 void hps_h5_start(void)
 {
     static bool started;
@@ -90,26 +92,27 @@ bool hps_h5_has(hid_t object, const char *name)
     return H5Aexists(object, name) > 0;
 }
 
-static bool read_text(hid_t attribute, hid_t type, char **text)
+static bool read_variable_text(hid_t attribute, hid_t type, char **text)
 {
-    const bool variable = H5Tis_variable_str(type) > 0;
-    const size_t size = variable ? 1 : H5Tget_size(type) + 1;
-    hid_t memory = H5Tcopy(type);
     char *pointer = NULL;
-    bool done = false;
+    const bool done =
+        H5Aread(attribute, type, &pointer) >= 0 && pointer != NULL && hps_text_copy(pointer, text) == HPS_OK;
 
-    if (variable) {
-        if (H5Aread(attribute, memory, &pointer) >= 0 && pointer != NULL) {
-            done = hps_text_copy(pointer, text) == HPS_OK;
-        }
-        H5free_memory(pointer);
-    } else if (HPS_ALLOC(text, (int64_t)size, "an attribute") == HPS_OK) {
-        done = H5Aread(attribute, memory, *text) >= 0;
-        if (!done) {
-            HPS_FREE(text);
-        }
+    H5free_memory(pointer);
+    return done;
+}
+
+static bool read_fixed_text(hid_t attribute, hid_t type, char **text)
+{
+    const size_t size = H5Tget_size(type);
+
+    if (size >= TEXT_MAX || HPS_ALLOC(text, (int64_t)size + 1, "an attribute") != HPS_OK) {
+        return false;
     }
-    H5Tclose(memory);
+    const bool done = H5Aread(attribute, type, *text) >= 0;
+    if (!done) {
+        HPS_FREE(text);
+    }
     return done;
 }
 
@@ -130,18 +133,32 @@ static hid_t open_attribute(hid_t object, const char *name, int64_t count)
     return attribute;
 }
 
-bool hps_h5_get_text(hid_t object, const char *name, char **text)
+static bool get_text(hid_t object, const char *name, bool may_vary, char **text)
 {
     const hid_t attribute = open_attribute(object, name, 1);
     bool done = false;
 
     if (attribute >= 0) {
         const hid_t type = H5Aget_type(attribute);
-        done = H5Tget_class(type) == H5T_STRING && read_text(attribute, type, text);
+        if (H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) > 0) {
+            done = may_vary && read_variable_text(attribute, type, text);
+        } else if (H5Tget_class(type) == H5T_STRING) {
+            done = read_fixed_text(attribute, type, text);
+        }
         H5Tclose(type);
         H5Aclose(attribute);
     }
     return done;
+}
+
+bool hps_h5_get_text(hid_t object, const char *name, char **text)
+{
+    return get_text(object, name, true, text);
+}
+
+bool hps_h5_get_fixed_text(hid_t object, const char *name, char **text)
+{
+    return get_text(object, name, false, text);
 }
 
 bool hps_h5_get_int(hid_t object, const char *name, int64_t *value)
@@ -200,6 +217,17 @@ hps_status hps_h5_set_text(hid_t object, const char *name, const char *text)
     H5Tset_size(type, H5T_VARIABLE);
     H5Tset_cset(type, H5T_CSET_UTF8);
     const hps_status status = set_attribute(object, name, type, H5Screate(H5S_SCALAR), &text);
+    H5Tclose(type);
+    return status;
+}
+
+hps_status hps_h5_set_fixed_text(hid_t object, const char *name, const char *text)
+{
+    const hid_t type = H5Tcopy(H5T_C_S1);
+
+    H5Tset_size(type, strlen(text) + 1);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    const hps_status status = set_attribute(object, name, type, H5Screate(H5S_SCALAR), text);
     H5Tclose(type);
     return status;
 }

@@ -35,9 +35,12 @@ hps_status hps_text_copy(const char *text, char **copy);
 /*
  * Local.  Reads an attribute of an object.  The result says whether it is there and of the kind asked for; the value is
  * left as it was when not.  Text comes by hps_alloc (free with HPS_FREE); integers may be stored as any integer or enum.
+ * Fixed text alone is read where a file may be damaged: HDF5 1.10 reads text of variable length through a heap whose
+ * indices it does not check.
  */
 bool hps_h5_has(hid_t object, const char *name);
 bool hps_h5_get_text(hid_t object, const char *name, char **text);
+bool hps_h5_get_fixed_text(hid_t object, const char *name, char **text);
 bool hps_h5_get_int(hid_t object, const char *name, int64_t *value);
 
 /* Local.  Reads `count` numbers; false unless the attribute has exactly that many. */
@@ -45,6 +48,7 @@ bool hps_h5_get_reals(hid_t object, const char *name, int64_t count, double *val
 
 /* Local, on the rank that has the file open.  Writes an attribute anew.  Error: HPS_EIO with the library's reason. */
 hps_status hps_h5_set_text(hid_t object, const char *name, const char *text);
+hps_status hps_h5_set_fixed_text(hid_t object, const char *name, const char *text);
 hps_status hps_h5_set_int(hid_t object, const char *name, int64_t value);
 hps_status hps_h5_set_real(hid_t object, const char *name, double value);
 hps_status hps_h5_set_reals(hid_t object, const char *name, int64_t count, const double *values);
