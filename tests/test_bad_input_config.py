@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-# seconds: 400
-"""What is wrong with a command line or a configuration is said in one exact line with file, line and column, exit status
-2, on 1 and 3 ranks."""
+# seconds: 600
+"""What is wrong with a command line or a configuration is said in one exact line with file, line and column, exit
+status 2, on 1 and 3 ranks."""
 import os
 import sys
 
@@ -23,14 +23,16 @@ EXAMPLES = "see configs/ for examples"
 # name, the file's text, the line behind "c.yaml:"
 FILES = [
     ("an unknown key", "train:\n  bacth: 64\n", "2:3: train.bacth: unknown key; did you mean train.batch?"),
-    ("a key of another section", "train:\n  latents: 64\n", "2:3: train.latents: unknown key; did you mean model.latents?"),
+    ("a key of another section", "train:\n  latents: 64\n",
+     "2:3: train.latents: unknown key; did you mean model.latents?"),
     ("an unknown section", "modle: {k: 3}\n", "1:1: modle: unknown key; did you mean model?"),
     ("a key like no other", "zzzzzzzz: 3\n", f"1:1: zzzzzzzz: unknown key; {KEYS}"),
     ("a key given twice", "train:\n  batch: 64\n  batch: 32\n",
      "3:3: train.batch: given twice, first in line 2; keep one"),
     ("a section given twice", "train: {batch: 64}\ntrain: {seed: 1}\n",
      "2:1: train: given twice; put all its keys into one section"),
-    ("a key with a dot", "train.batch: 3\n", "1:1: train.batch: a key with a dot; write the last part inside its section"),
+    ("a key with a dot", "train.batch: 3\n",
+     "1:1: train.batch: a key with a dot; write the last part inside its section"),
     ("a word for an integer", "train: {batch: many}\n",
      '1:16: train.batch: "many" is not an integer; allowed: integer from 1 to 16777216'),
     ("a number with a tail", "train: {lr: 3e-4x}\n",
@@ -39,14 +41,18 @@ FILES = [
     ("a fraction for an integer", "train: {seed: 1.5}\n",
      '1:15: train.seed: "1.5" is not an integer; allowed: integer at least 0'),
     ("NaN", "train: {clip: .nan}\n", '1:15: train.clip: ".nan" is not a number; allowed: number at least 0'),
-    ("an infinite number", "train: {clip: 1e999}\n", '1:15: train.clip: "1e999" is out of range; allowed: number at least 0'),
+    ("an infinite number", "train: {clip: 1e999}\n",
+     '1:15: train.clip: "1e999" is out of range; allowed: number at least 0'),
     ("an integer too long", "train: {seed: 99999999999999999999}\n",
      '1:15: train.seed: "99999999999999999999" is out of range; allowed: integer at least 0'),
     ("a learning rate of 0", "train: {lr: 0}\n",
      '1:13: train.lr: "0" is out of range; allowed: number above 0 and at most 1, or auto'),
-    ("a negative count", "model: {k: -1}\n", '1:12: model.k: "-1" is out of range; allowed: integer from 1 to 2147483646'),
-    ("a beta of 1", "train: {beta1: 1}\n", '1:16: train.beta1: "1" is out of range; allowed: number at least 0 and below 1'),
-    ("a wrong word", "data:\n    scale: all\n", '2:12: data.scale: "all" is not known; allowed: none | dataset | token'),
+    ("a negative count", "model: {k: -1}\n",
+     '1:12: model.k: "-1" is out of range; allowed: integer from 1 to 2147483646'),
+    ("a beta of 1", "train: {beta1: 1}\n",
+     '1:16: train.beta1: "1" is out of range; allowed: number at least 0 and below 1'),
+    ("a wrong word", "data:\n    scale: all\n",
+     '2:12: data.scale: "all" is not known; allowed: none | dataset | token'),
     ("a wrong truth value", "data: {skip_bad_rows: yes}\n",
      '1:23: data.skip_bad_rows: "yes" is not known; allowed: true | false'),
     ("no value", "model:\n    k:\n", "2:7: model.k: has no value; allowed: integer from 1 to 2147483646"),
@@ -87,7 +93,8 @@ FILES = [
 LINES = [
     ("no command", [], "no command; 'hpsae --help' lists them"),
     ("no file", ["train"], "no configuration; usage: hpsae train CONFIG.yaml [-s section.key=value]..."),
-    ("two files", ["train", "c.yaml", "d.yaml"], "d.yaml: one file too many after c.yaml; allowed: hpsae train FILE [options]"),
+    ("two files", ["train", "c.yaml", "d.yaml"],
+     "d.yaml: one file too many after c.yaml; allowed: hpsae train FILE [options]"),
     ("an unknown option", ["train", "c.yaml", "--fast"],
      "--fast: unknown option, or its value is missing or not wanted; see 'hpsae --help'"),
     ("a file that is not there", ["train", "d.yaml"], "d.yaml: cannot be opened: No such file or directory"),
