@@ -1,4 +1,5 @@
 /* The head of a model file: who it is, what it holds, whether it was completed. */
+#include "hpsae/base/memory.h"
 #include "hpsae/model/checkpoint_file.h"
 #include "hpsae/model/checksum.h"
 #include "hpsae/store/hdf5.h"
@@ -6,8 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { LONGEST_TEXT = 1 << 16 };
 
 static const char format[] = "hpsae-model";
 static const char *const norms[] = {[HPS_NORM_NONE] = "none", [HPS_NORM_SCALE] = "scale", [HPS_NORM_TOKEN] = "token"};
@@ -107,42 +106,24 @@ static hps_status get_int(hid_t file, const char *name, int64_t *value)
     return hps_h5_get_int(file, name, value) ? HPS_OK : missing(name);
 }
 
-/*
- * Read by ourselves: in a damaged file a text may look like one of variable length, and HDF5 follows its pointer wherever
- * it leads.
- */
-hps_status hps_head_get_text(hid_t object, const char *name, char **text)
+/* Text of malloc: a head may outlive the allocator's count. */
+static hps_status get_text(hid_t file, const char *name, char **text)
 {
-    const hid_t attribute = hps_h5_has(object, name) ? H5Aopen(object, name, H5P_DEFAULT) : H5I_INVALID_HID;
-    herr_t got = -1;
+    char *counted = NULL;
 
-    *text = NULL;
-    if (attribute < 0) {
+    if (!hps_h5_get_fixed_text(file, name, &counted)) {
         return missing(name);
     }
-    const hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
-    const size_t size = H5Tget_size(type);
-    if (H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 && size <= LONGEST_TEXT &&
-        H5Sget_simple_extent_npoints(space) == 1) {
-        *text = calloc(size + 1, 1);
-        got = *text == NULL ? -1 : H5Aread(attribute, type, *text);
-    }
-    H5Sclose(space);
-    H5Tclose(type);
-    H5Aclose(attribute);
-    if (got < 0) {
-        free(*text);
-        *text = NULL;
-        return missing(name);
-    }
-    return HPS_OK;
+    *text = strdup(counted);
+    HPS_FREE(&counted);
+    return *text != NULL ? HPS_OK : hps_fail(HPS_ENOMEM, "no memory for attribute %s", name);
 }
 
 static hps_status get_hash(hid_t file, const char *name, uint64_t *value)
 {
     char *text = NULL, *end = NULL;
 
-    HPS_TRY(hps_head_get_text(file, name, &text));
+    HPS_TRY(get_text(file, name, &text));
     *value = strtoull(text, &end, 16);
     const bool whole = end == text + 16 && *end == '\0';
     free(text);
@@ -169,7 +150,7 @@ static hps_status get_norm(hid_t file, int *norm)
 {
     char *text;
 
-    HPS_TRY(hps_head_get_text(file, "norm", &text));
+    HPS_TRY(get_text(file, "norm", &text));
     for (*norm = HPS_NORM_TOKEN; *norm >= 0 && strcmp(text, norms[*norm]) != 0;) {
         --*norm;
     }
@@ -190,8 +171,8 @@ static hps_status get_attributes(hid_t file, hps_checkpoint_head *head)
     if (!hps_h5_get_reals(file, "scale", 1, &head->scale)) {
         return missing("scale");
     }
-    HPS_TRY(hps_head_get_text(file, "hook", &head->hook));
-    HPS_TRY(hps_head_get_text(file, "model_name", &head->model_name));
+    HPS_TRY(get_text(file, "hook", &head->hook));
+    HPS_TRY(get_text(file, "model_name", &head->model_name));
     HPS_TRY(get_int(file, "tokens", &head->tokens));
     HPS_TRY(get_int(file, "step", &head->step));
     HPS_TRY(get_hash(file, "config_hash", &head->config_hash));
@@ -210,7 +191,7 @@ static hps_status check_format(hid_t file)
     int64_t version, complete;
     char *text;
 
-    if (hps_head_get_text(file, "format", &text) != HPS_OK) {
+    if (get_text(file, "format", &text) != HPS_OK) {
         return hps_fail(HPS_EFORMAT, "not a model of hpsae (no attribute format = \"%s\")", format);
     }
     const bool ours = strcmp(text, format) == 0;

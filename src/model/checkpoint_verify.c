@@ -46,7 +46,7 @@ static hps_status compare_one(hid_t file, const char *name, uint64_t sum)
     H5Dclose(set);
     snprintf(text, sizeof(text), "%016llx", (unsigned long long)sum);
     const bool same = strcmp(text, stated) == 0;
-    free(stated);
+    HPS_FREE(&stated);
     return same ? HPS_OK : hps_fail(HPS_EFORMAT, "damaged: the checksum of %s differs", name);
 }
 
