@@ -1,0 +1,91 @@
+#!/usr/bin/python3
+# seconds: 300
+"""The program tells what it is and what a file is, for people and as JSON; help speaks once, from rank 0; every example
+configuration is ready for the commands that it names."""
+import glob
+import json
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "oracle"))
+import program
+import tap
+import trained
+
+READY = {"demo": ("shuffle", "train", "eval", "export"), "tiny": ("synth", "train", "eval"),
+         "synth": ("synth", "train", "eval"), "train": ("train", "eval", "export")}
+
+
+def said(ranks, *arguments):
+    """stdout of a call that must succeed and say nothing on stderr."""
+    status, out, err = program.run(ranks, *arguments, seconds=60)
+    tap.check(status == 0 and "hpsae" not in err, f"{' '.join(map(str, arguments))}: status 0", f"{status}\n{out}{err}")
+    return out
+
+
+def facts(*arguments):
+    out = said(2, "info", "--json", *arguments)
+    try:
+        return json.loads(out)
+    except ValueError:
+        tap.check(False, "one JSON object", out)
+        return {}
+
+
+def program_speaks():
+    version = said(2, "--version")
+    tap.check(version.count("hpsae ") == 1, "the version is said once", version)
+    for name in ("compiler", "flags", "mpi", "hdf5", "blas_core"):
+        tap.check(f"  {name} " in version, f"the version names {name}", version)
+    usage = said(2, "--help")
+    tap.check(usage.count("Usage: ") == 1 and all(f"  {command} " in usage for command in ("synth", "train", "info")),
+              "help lists the commands, once", usage)
+    tap.check("CONFIG.yaml" in said(1, "train", "--help"), "a command has its own help")
+    about = facts()
+    tap.check(about.get("ranks") == 2 and about.get("kernels"), "info names the build", about)
+
+
+def keys_are_yaml(directory):
+    """What --help-config prints is itself a configuration, of all defaults."""
+    text = said(1, "train", "--help-config")
+    tap.check("  # learning rate" in text and "shuffle:" not in text, "the keys of train are explained", text)
+    path = os.path.join(directory, "keys.yaml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    about = facts(path)
+    tap.check(about.get("train", "").endswith("output: missing, and 'train' needs it; allowed: text"),
+              "the printed keys read back", about)
+
+
+def examples_are_ready():
+    for path in sorted(glob.glob(os.path.join(program.HERE, "..", "..", "configs", "*.yaml"))):
+        name = os.path.splitext(os.path.basename(path))[0]
+        about = facts(path)
+        lacking = {command: about.get(command) for command in READY[name] if about.get(command) != "ready"}
+        tap.check(not lacking, f"configs/{name}.yaml is ready", lacking)
+
+
+def files_are_known(directory):
+    trained.make_store(directory, 300, 12)
+    config = trained.write_config(directory, train__tokens=300, model__latents=40, model__k=3)
+    said(2, "train", config)
+    run, store = os.path.join(directory, "run"), os.path.join(directory, "store.h5")
+    about = facts(store)
+    tap.check((about.get("kind"), about.get("rows"), about.get("d")) == ("activations", 300, 12), "a store", about)
+    ended = trained.run_facts(run)
+    for path in (run, program.checkpoint_path(run, 2)):
+        about = facts(path)
+        tap.check((about.get("kind"), about.get("latents"), about.get("step")) == ("model", 40, 2), "a model", about)
+        tap.check(about.get("checksum") == ended["checksum"], "its checksum is run.json's", about)
+    used = facts(os.path.join(run, "used.yaml"))
+    tap.check(used.get("kind") == "configuration" and used.get("train") == "ready", "a configuration", used)
+    tap.check(used.get("config_hash") == about.get("config_hash"), "used.yaml hashes as the checkpoint says", used)
+
+
+with program.Directory() as temporary:
+    program_speaks()
+    keys_are_yaml(temporary)
+    examples_are_ready()
+    files_are_known(temporary)
+tap.done()
