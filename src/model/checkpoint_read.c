@@ -57,6 +57,9 @@ static hps_status read_model(const hps_grid *grid, const char *path, const hps_c
         }
     }
     hps_status status = hps_model_create(grid, head->n, head->d, head->k, roles, &model);
+    if (status == HPS_OK && model->fired == NULL && (head->roles & 1u << HPS_MOMENT1) != 0) {
+        status = HPS_ALLOC(&model->fired, head->n, "dead counters");
+    }
     if (status == HPS_OK) {
         status = take_names(model, head);
     }

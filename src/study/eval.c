@@ -84,12 +84,12 @@ static void release(evaluation *e)
 }
 
 /*
- * Histogram of log10 of the firing frequency: bins of a quarter decade from 1e-8 to 1; latents that never fired are
+ * Histogram of log10 of the firing frequency: bins of a tenth of a decade from 1e-8 to 1; latents that never fired are
  * counted apart.
  */
 static json_t *density(const evaluation *e)
 {
-    enum { BINS = 32 };
+    enum { BINS = 80 };
     int64_t count[BINS] = {0}, never = 0;
     json_t *edges = json_array(), *counts = json_array();
 
@@ -99,11 +99,11 @@ static json_t *density(const evaluation *e)
             continue;
         }
         const double decades = hps_ln((double)e->fired[i] / (double)e->rows) / hps_ln(10);
-        const int bin = (int)((decades + 8) * 4);
+        const int bin = (int)((decades + 8) * 10);
         count[bin < 0 ? 0 : bin < BINS ? bin : BINS - 1]++;
     }
     for (int b = 0; b <= BINS; b++) {
-        json_array_append_new(edges, json_real(-8 + 0.25 * b));
+        json_array_append_new(edges, json_real(-8 + 0.1 * b));
     }
     for (int b = 0; b < BINS; b++) {
         json_array_append_new(counts, json_integer(count[b]));

@@ -62,7 +62,8 @@ hps_status hps_checkpoint_prune(MPI_Comm comm, const char *directory, int64_t ke
 
 /*
  * Collective over grid->model.  What eval, export and the like take as a model: a run directory (its newest usable
- * checkpoint) or a model file; role HPS_AVERAGE is loaded as the values where the file has it.  Errors as above.
+ * checkpoint) or a model file; role HPS_AVERAGE is loaded as the values where the file has it;
+ * dead counters too, where it has them.  Errors as above.
  */
 hps_status hps_model_load(const hps_grid *grid, const char *path, hps_model **model);
 
