@@ -218,6 +218,8 @@ static void outputs(void)
     refused("an output that is the input", HPS_ECONFIG, "good.h5: exists already");
     configure_one("taken.h5/below/out.h5", "good.h5");
     refused("an output below a file", HPS_EIO, "taken.h5");
+    CHECK(hps_shuffle(MPI_COMM_WORLD, &config, true) == HPS_EIO && fixture_said("is not a directory"));
+    tap_case("a dry run sees that too");
     if (rank == 0) {
         fixture_file(scratch_path(directory, "stale.h5.tmp"), "half", 4);
     }
@@ -263,6 +265,8 @@ static void full_disk(void)
     }
     configure_one("small/out.h5", "good.h5");
     refused("a full disk", HPS_EIO, "small/out.h5.tmp: no room for ");
+    CHECK(hps_shuffle(MPI_COMM_WORLD, &config, true) == HPS_EIO && fixture_said("small/out.h5: no room for "));
+    tap_case("a dry run sees the full disk too");
     if (rank == 0) {
         umount(small);
     }

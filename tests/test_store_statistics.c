@@ -1,6 +1,6 @@
 /*
  * A store's statistics are the same bits for any size of slabs, any number of ranks and any pieces in which rows are
- * added, and agree with plain sums in long double.
+ * added, and agree with plain sums in long double (which valgrind has no wider than double).
  *
  * ranks: 1 2 3
  */
@@ -55,7 +55,7 @@ static void agrees(const float *x, int64_t rows, const double *found)
         }
         CHECK(fabsl((long double)found[c] - sum / rows) < 1e-14L * (long double)rows);
     }
-    CHECK(fabsl((long double)found[D] * rows / square - 1) < 1e-14L);
+    CHECK(fabsl((long double)found[D] * rows / square - 1) < 1e-12L);
 }
 
 static void same_bits(int64_t rows)

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static hps_status look_here(const char *path, const char *fingerprint, const char *key, bool *done)
@@ -51,6 +52,37 @@ hps_status hps_output_look(MPI_Comm comm, const char *path, const char *fingerpr
     HPS_MPI(MPI_Bcast(&there, 1, MPI_INT, 0, comm));
     *done = there != 0;
     return HPS_OK;
+}
+
+static hps_status try_here(const char *path, int64_t bytes)
+{
+    char directory[HPS_PATH_MAX];
+    struct statvfs about;
+    struct stat kind;
+
+    snprintf(directory, sizeof(directory), "%s", path);
+    do {
+        const char *parent = dirname(directory); /* within directory, or a constant */
+        memmove(directory, parent, strlen(parent) + 1);
+    } while (access(directory, F_OK) != 0 && strcmp(directory, "/") != 0 && strcmp(directory, ".") != 0);
+    if (stat(directory, &kind) == 0 && !S_ISDIR(kind.st_mode)) {
+        return hps_fail(HPS_EIO, "%s: cannot be written: %s is not a directory", path, directory);
+    }
+    if (access(directory, W_OK) != 0 || statvfs(directory, &about) != 0) {
+        return hps_fail(HPS_EIO, "%s: cannot be written: %s: %s", path, directory, strerror(errno));
+    }
+    const double room = (double)about.f_bavail * (double)about.f_frsize;
+    return room >= (double)bytes ? HPS_OK
+                                 : hps_fail(HPS_EIO, "%s: no room for %.1f MiB: %s has %.1f MiB", path,
+                                            (double)bytes / 1048576, directory, room / 1048576);
+}
+
+hps_status hps_output_try(MPI_Comm comm, const char *path, int64_t bytes)
+{
+    int rank;
+
+    HPS_MPI(MPI_Comm_rank(comm, &rank));
+    return hps_share_status(comm, rank == 0 ? try_here(path, bytes) : HPS_OK);
 }
 
 static hps_status not_written(const char *path)

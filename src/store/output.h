@@ -38,6 +38,12 @@ typedef struct {
 hps_status hps_output_look(MPI_Comm comm, const char *path, const char *fingerprint, const char *key, bool *done);
 
 /*
+ * Collective over comm.  For a dry run: whether the nearest directory that exists can be written to, and has `bytes` of
+ * room.  Error: HPS_EIO.
+ */
+hps_status hps_output_try(MPI_Comm comm, const char *path, int64_t bytes);
+
+/*
  * Collective over comm.  Makes the directory, removes a stale PATH.tmp, makes sure of `bytes` of room, and creates the
  * file.  On rank 0 output->file is then open for the datasets and attributes that are to be added; after that, every rank
  * calls hps_output_open.  After an error anywhere call hps_output_abandon.

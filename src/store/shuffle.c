@@ -134,13 +134,18 @@ static hps_status move_and_count(hps_shuffle_job *job, hps_statistics *statistic
     return status;
 }
 
+/* The words, and some room for names and attributes. */
+static int64_t output_bytes(const hps_shuffle_job *job)
+{
+    return job->rows * job->columns.out_bytes + (1 << 18);
+}
+
 static hps_status write_output(hps_shuffle_job *job, const char *path, const char *fingerprint)
 {
-    const int64_t bytes = job->rows * job->columns.out_bytes + (1 << 18);
     hps_statistics statistics = {0};
 
     hps_permutation_create(job->seed, job->rows, &job->permutation);
-    hps_status status = hps_output_create(job->comm, path, bytes, &job->output);
+    hps_status status = hps_output_create(job->comm, path, output_bytes(job), &job->output);
     if (status == HPS_OK) {
         status = hps_output_open(&job->output, job->rank == 0 ? lay_out(job, fingerprint) : HPS_OK);
     }
@@ -195,7 +200,7 @@ static hps_status shuffle_sources(hps_shuffle_job *job, const hps_config *config
     }
     log_plan(job, dry_run);
     if (dry_run) {
-        return HPS_OK;
+        return hps_output_try(job->comm, config->shuffle.output, output_bytes(job));
     }
     HPS_TRY(write_output(job, config->shuffle.output, fingerprint));
     const double seconds = hps_elapsed() - began, bytes = (double)job->rows * (double)job->columns.out_bytes;

@@ -191,10 +191,15 @@ static hps_status finish(synth_job *job)
     return status;
 }
 
+/* The words, the truth, and some room for names and attributes. */
+static int64_t output_bytes(const synth_job *job)
+{
+    return job->rows * row_bytes(job) + job->planted.n * (job->planted.d * 4 + 16) + (1 << 18);
+}
+
 static hps_status write_store(synth_job *job, const hps_config *config, const char *fingerprint)
 {
-    const int64_t bytes = job->rows * row_bytes(job) + job->planted.n * (job->planted.d * 4 + 16) + (1 << 18);
-    hps_status status = hps_output_create(job->comm, config->synth.output, bytes, &job->output);
+    hps_status status = hps_output_create(job->comm, config->synth.output, output_bytes(job), &job->output);
 
     if (status == HPS_OK) {
         status = hps_output_open(&job->output, job->rank == 0 ? lay_out(job, config, fingerprint) : HPS_OK);
@@ -230,7 +235,7 @@ static hps_status make_store(synth_job *job, const hps_config *config, bool dry_
             (long long)config->synth.dim, hps_dtype_name(job->dtype), bytes / 1e6, (long long)config->synth.latents,
             config->synth.active);
     if (dry_run) {
-        return HPS_OK;
+        return hps_output_try(job->comm, config->synth.output, output_bytes(job));
     }
     HPS_TRY(write_store(job, config, fingerprint));
     HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, &job->active, 1, MPI_DOUBLE, MPI_SUM, job->comm));

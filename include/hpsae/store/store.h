@@ -38,7 +38,7 @@ const hps_store_info *hps_store_about(const hps_store *store);
 
 /*
  * Local.  Reads rows [row, row + count) as stored: words [count, d] of info->dtype, tight.  Any rank may read any rows
- * at any time.  Errors: HPS_EIO (file, row), HPS_EARG if the rows are not in the store.
+ * at any time, from one thread at a time.  Errors: HPS_EIO (file, row), HPS_EARG if the rows are not in the store.
  */
 hps_status hps_store_read(hps_store *store, int64_t row, int64_t count, void *words);
 
