@@ -37,8 +37,7 @@ static void the_largest_code_wins(void)
 
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    const hps_status mine =
-        rank == size - 1 ? hps_fail(HPS_ENUMERIC, "loss is nan") : hps_fail(HPS_EARG, "k is 0");
+    const hps_status mine = rank == size - 1 ? hps_fail(HPS_ENUMERIC, "loss is nan") : hps_fail(HPS_EARG, "k is 0");
     CHECK(hps_agree(MPI_COMM_WORLD, mine) == HPS_ENUMERIC);
     tap_case("of two failures the largest code is common");
 }

@@ -37,8 +37,10 @@ hps_status hps_shard_create(int64_t n, int64_t d, int P, int p, hps_shard *shard
 {
     memset(shard, 0, sizeof(*shard));
     if (n < 1 || d < 1 || n > INT32_MAX - 1) {
-        return hps_fail(HPS_ECONFIG, "a dictionary of %lld latents by %lld columns: both must be at least 1, latents "
-                        "below 2^31 - 1", (long long)n, (long long)d);
+        return hps_fail(HPS_ECONFIG,
+                        "a dictionary of %lld latents by %lld columns: both must be at least 1, latents "
+                        "below 2^31 - 1",
+                        (long long)n, (long long)d);
     }
     if (n < P) {
         return hps_fail(HPS_ECONFIG, "%d ranks for %lld latents: use at most as many ranks as latents", P,

@@ -74,8 +74,7 @@ void hps_sum_partials(MPI_Comm comm, int groups, const hps_partials *group, doub
     }
 }
 
-hps_status hps_sum_rows(MPI_Comm comm, int64_t blocks, int64_t total, int64_t width, const double *partial,
-                        double *sum)
+hps_status hps_sum_rows(MPI_Comm comm, int64_t blocks, int64_t total, int64_t width, const double *partial, double *sum)
 {
     int64_t *fixed;
     double most = largest(blocks * width, partial);

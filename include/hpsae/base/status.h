@@ -11,15 +11,15 @@
 #include <mpi.h>
 
 /* One list, from which the enum and the exit statuses are made: code, exit status of the program, meaning. */
-#define HPS_STATUS_LIST(X)                                             \
-    X(HPS_OK, 0, "no error")                                           \
-    X(HPS_STOPPED, 75, "stopped early with a checkpoint; run again")   \
-    X(HPS_EARG, 2, "argument out of range")                            \
-    X(HPS_ECONFIG, 2, "configuration rejected")                        \
-    X(HPS_EFORMAT, 2, "file content not as specified")                 \
-    X(HPS_EIO, 2, "file could not be read or written")                 \
-    X(HPS_ENOMEM, 2, "out of memory")                                  \
-    X(HPS_ENUMERIC, 2, "non-finite value in the training state")       \
+#define HPS_STATUS_LIST(X)                                           \
+    X(HPS_OK, 0, "no error")                                         \
+    X(HPS_STOPPED, 75, "stopped early with a checkpoint; run again") \
+    X(HPS_EARG, 2, "argument out of range")                          \
+    X(HPS_ECONFIG, 2, "configuration rejected")                      \
+    X(HPS_EFORMAT, 2, "file content not as specified")               \
+    X(HPS_EIO, 2, "file could not be read or written")               \
+    X(HPS_ENOMEM, 2, "out of memory")                                \
+    X(HPS_ENUMERIC, 2, "non-finite value in the training state")     \
     X(HPS_EINTERNAL, 1, "a fault of the program or of the machine")
 
 typedef enum {
@@ -44,12 +44,12 @@ hps_status hps_fail(hps_status code, const char *format, ...) __attribute__((for
 #endif
 
 /* Passes a failure on to the caller. */
-#define HPS_TRY(call)                               \
-    do {                                            \
-        const hps_status hps_try_status_ = (call);  \
-        if (hps_try_status_ != HPS_OK) {            \
-            return hps_try_status_;                 \
-        }                                           \
+#define HPS_TRY(call)                              \
+    do {                                           \
+        const hps_status hps_try_status_ = (call); \
+        if (hps_try_status_ != HPS_OK) {           \
+            return hps_try_status_;                \
+        }                                          \
     } while (0)
 
 /*

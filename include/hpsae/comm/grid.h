@@ -29,7 +29,7 @@ hps_status hps_grid_create(MPI_Comm world, int groups, hps_grid *grid);
 void hps_grid_destroy(hps_grid *grid);
 
 typedef struct {
-    int64_t n, d;   /* the whole dictionary: latents, columns */
+    int64_t n, d; /* the whole dictionary: latents, columns */
     int P, p;
     int64_t own;    /* latents of this rank */
     int64_t c0, c1; /* its columns: [c0, c1) */
