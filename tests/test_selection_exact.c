@@ -190,7 +190,7 @@ static void run(const scenario *s, const hps_grid *grid, const hps_kernels *kern
     hps_model *model;
     hps_forward *f;
     int32_t *rows;
-    hps_candidate *top;
+    hps_candidate *top = NULL;
 
     CHECK(hps_model_create(grid, N, D, s->k, 1u << HPS_VALUE, &model) == HPS_OK);
     set_model(s, model);
