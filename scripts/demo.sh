@@ -33,7 +33,7 @@ job 2 1 shuffle
 job 2 1 train
 job 2 1 eval
 job 2 1 export
-job 1 2 train -s output="$again" -s train.max_minutes=0.75 -s train.eval_steps=0
+job 1 2 train -s output="$again" -s train.max_minutes=0.5 -s train.eval_steps=0
 
 echo
 "$PYTHON" analysis/plot_run.py "$run"
