@@ -51,7 +51,7 @@ static hps_status create_dataset(hid_t file, const char *name, hid_t type, int d
 
     H5Pset_alloc_time(property, H5D_ALLOC_TIME_EARLY);
     H5Pset_fill_time(property, H5D_FILL_TIME_NEVER);
-    H5Pset_obj_track_times(property, false); /* the same bytes whenever written */
+    H5Pset_obj_track_times(property, false);
     const hid_t set = H5Dcreate2(file, name, type, space, H5P_DEFAULT, property, H5P_DEFAULT);
     if (set >= 0) {
         snprintf(text, sizeof(text), "%016llx", (unsigned long long)checksum);
@@ -71,7 +71,10 @@ static hps_status create_role(hid_t file, const hps_model *model, hps_role role,
     hsize_t size[2];
 
     snprintf(name, sizeof(name), "/%s", hps_role_name(role));
-    const hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    const hid_t property = H5Pcreate(H5P_GROUP_CREATE);
+    H5Pset_obj_track_times(property, false);
+    const hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, property, H5P_DEFAULT);
+    H5Pclose(property);
     if (group < 0) {
         return hps_fail(HPS_EIO, "%s cannot be created", name);
     }
@@ -111,6 +114,24 @@ static int64_t estimate(const hps_model *model, const char *config)
 }
 
 /*
+ * The format of HDF5 1.8 has checksums on all that the library must understand: without them a flipped bit there sends it
+ * astray.  All attributes stand in the root's header; nothing notes its time, so the same model is the same bytes.
+ */
+static hid_t create_file(const char *path)
+{
+    const hid_t access = H5Pcreate(H5P_FILE_ACCESS), creation = H5Pcreate(H5P_FILE_CREATE);
+
+    H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
+    H5Pset_alignment(access, ALIGNMENT, ALIGNMENT);
+    H5Pset_obj_track_times(creation, false);
+    H5Pset_attr_phase_change(creation, 64, 32);
+    const hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
+    H5Pclose(creation);
+    H5Pclose(access);
+    return file;
+}
+
+/*
  * Rank 0.  Everything but the numbers, so that only writes into room already taken are left to do together.  HDF5 does
  * not survive a file that it cannot close: a full disk is found before the file is created, the room (which creating
  * gives back) taken again before anything is written.
@@ -124,10 +145,7 @@ static hps_status lay_out(const char *path, const hps_model *model, const hps_ch
 
     hps_h5_start();
     HPS_TRY(hps_disk_reserve(path, bytes));
-    const hid_t property = H5Pcreate(H5P_FILE_ACCESS);
-    H5Pset_alignment(property, ALIGNMENT, ALIGNMENT);
-    const hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, property);
-    H5Pclose(property);
+    const hid_t file = create_file(path);
     if (file < 0) {
         return hps_fail(HPS_EIO, "%s: cannot be created: %s", path, hps_h5_reason(reason));
     }
