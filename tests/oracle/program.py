@@ -15,7 +15,7 @@ PROGRAM = os.path.abspath(os.environ.get("HPSAE", os.path.join(HERE, "..", "..",
 ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
     "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_rmaps_base_oversubscribe": "1",
-    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1",
 }
 
 
