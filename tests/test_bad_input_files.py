@@ -127,7 +127,7 @@ CASES = [
      "-s data.holdout=401: no rows to evaluate: data.holdout 401 of a store of 400 rows; set data.holdout, or "
      "eval.rows to all"),
     ("evaluation asked of a run without held-out rows", "train", ["data.holdout=0", "train.eval_steps=5"],
-     "-s train.eval_steps=5: there are no held-out rows to evaluate on, data.holdout is 0; allowed: 0"),
+     "-s train.eval_steps=5: no held-out rows to evaluate on, data.holdout is 0; set that, or this to 0"),
     ("another width than the checkpoint's", "eval", ["data.store=wide.h5"],
      "run has d 16, but the store synthetic has d 24; choose the store that the model is for"),
     ("a run of another width", "train", ["data.store=wide.h5"],

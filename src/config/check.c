@@ -1,6 +1,5 @@
 #include "source.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 static hps_status check_needed(const hps_config *config, const char *command)
@@ -15,11 +14,6 @@ static hps_status check_needed(const hps_config *config, const char *command)
         }
     }
     return HPS_OK;
-}
-
-static bool given(const hps_config *config, const char *path)
-{
-    return config->source->place[hps_schema_find(path)].given;
 }
 
 static hps_status check_holdout(const hps_config *config)
@@ -62,9 +56,9 @@ static hps_status check_train(const hps_config *config)
                                "%lld is less than one batch, train.batch %lld; allowed: at least one batch",
                                (long long)config->train.tokens, (long long)config->train.batch);
     }
-    if (config->data.holdout == 0 && config->train.eval_steps > 0 && given(config, "train.eval_steps")) {
+    if (config->data.holdout == 0 && config->train.eval_steps > 0) {
         return hps_config_fail(config, "train.eval_steps",
-                               "there are no held-out rows to evaluate on, data.holdout is 0; allowed: 0");
+                               "no held-out rows to evaluate on, data.holdout is 0; set that, or this to 0");
     }
     if (config->train.resume[0] == '\0') {
         return hps_config_fail(config, "train.resume", "is empty; allowed: auto | never | the path of a checkpoint");
