@@ -11,10 +11,9 @@
 
 static hps_status about_program(const hps_context *context, json_t **about)
 {
+    const hps_kernels *kernels = hps_kernels_choose(HPS_BACKEND_AUTO);
     hps_fact facts[HPS_BUILD_FACTS];
-    const hps_kernels *kernels;
 
-    HPS_TRY(hps_kernels_choose(NULL, &kernels));
     *about = json_object();
     hps_build_facts(facts);
     for (int i = 0; i < HPS_BUILD_FACTS; i++) {

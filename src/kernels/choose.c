@@ -1,7 +1,5 @@
 #include "hpsae/kernels/kernels.h"
 
-#include <string.h>
-
 /* Both backends are compiled once for each instruction set, the best last. */
 extern const hps_kernels hps_kernels_ref_base, hps_fast_kernels_base;
 #ifdef __x86_64__
@@ -56,14 +54,7 @@ int hps_kernels_all(const hps_kernels *all[HPS_KERNELS_MAX])
     return count;
 }
 
-hps_status hps_kernels_choose(const char *name, const hps_kernels **kernels)
+const hps_kernels *hps_kernels_choose(hps_backend backend)
 {
-    if (name == NULL || strcmp(name, "auto") == 0 || strcmp(name, "blas") == 0) {
-        *kernels = fast[best_isa()];
-    } else if (strcmp(name, "ref") == 0) {
-        *kernels = ref[best_isa()];
-    } else {
-        return hps_fail(HPS_ECONFIG, "kernels.backend: %s is not a backend; there are auto, ref and blas", name);
-    }
-    return HPS_OK;
+    return backend == HPS_BACKEND_REF ? ref[best_isa()] : fast[best_isa()];
 }

@@ -23,11 +23,14 @@ static hps_status open_data(hps_training *t)
     const hps_store_info *info = t->dataset.info;
     HPS_TRY(hps_agree(t->world, hps_config_resolve(c, info->d, info->hook)));
     if (t->dataset.train < 1) {
-        return hps_config_fail(c, "data.holdout", "%lld held-out rows leave none of the store's %lld to train on; hold "
-                               "fewer out", (long long)t->dataset.holdout, (long long)info->rows);
+        return hps_config_fail(c, "data.holdout",
+                               "%lld held-out rows leave none of the store's %lld to train on; hold "
+                               "fewer out",
+                               (long long)t->dataset.holdout, (long long)info->rows);
     }
     if (c->train.eval_steps > 0 && t->dataset.holdout < 1) {
-        return hps_config_fail(c, "train.eval_steps", "there are no held-out rows to evaluate; set data.holdout, or "
+        return hps_config_fail(c, "train.eval_steps",
+                               "there are no held-out rows to evaluate; set data.holdout, or "
                                "train.eval_steps to 0");
     }
     if (!info->shuffled) {
@@ -55,8 +58,10 @@ static hps_status find_checkpoint(const hps_training *t, char **path)
     if (*path != NULL && strcmp(resume, "never") == 0) {
         free(*path);
         *path = NULL;
-        return hps_config_fail(t->config, "train.resume", "never, but %s holds checkpoints of an earlier run; set it to "
-                               "auto, or choose another output", output);
+        return hps_config_fail(t->config, "train.resume",
+                               "never, but %s holds checkpoints of an earlier run; set it to "
+                               "auto, or choose another output",
+                               output);
     }
     return HPS_OK;
 }
@@ -69,8 +74,10 @@ static hps_status check_head(const hps_training *t, const char *path, const hps_
     char text[512];
 
     if (head->d != d) {
-        return hps_fail(HPS_ECONFIG, "%s: a checkpoint of d %lld, but the store has d %lld; choose the store that it was "
-                        "trained on, or another output", path, (long long)head->d, (long long)d);
+        return hps_fail(HPS_ECONFIG,
+                        "%s: a checkpoint of d %lld, but the store has d %lld; choose the store that it was "
+                        "trained on, or another output",
+                        path, (long long)head->d, (long long)d);
     }
     if (head->config_hash == t->hash) {
         return HPS_OK;
@@ -78,8 +85,10 @@ static hps_status check_head(const hps_training *t, const char *path, const hps_
     const hps_status status = hps_config_read_text(path, head->config, &there);
     const bool known = status == HPS_OK && hps_config_difference(t->config, there, text, sizeof(text));
     hps_config_destroy(&there);
-    return hps_fail(HPS_ECONFIG, "%s: a checkpoint of another configuration (%s); give it back its values, or choose "
-                    "another output", path, known ? text : "its keys are not known here");
+    return hps_fail(HPS_ECONFIG,
+                    "%s: a checkpoint of another configuration (%s); give it back its values, or choose "
+                    "another output",
+                    path, known ? text : "its keys are not known here");
 }
 
 static hps_status resume(hps_training *t, const char *path)
@@ -199,13 +208,11 @@ static hps_status make_trainer(hps_training *t)
 
 hps_status hps_training_prepare(hps_training *t)
 {
-    static const char *const backend[] = {
-        [HPS_BACKEND_AUTO] = "auto", [HPS_BACKEND_REF] = "ref", [HPS_BACKEND_BLAS] = "blas"};
     char *path;
 
     t->resident_at_start = hps_memory_resident();
     HPS_TRY(hps_grid_create(t->world, (int)t->config->grid.groups, &t->grid));
-    HPS_TRY(hps_kernels_choose(backend[t->config->kernels.backend], &t->kernels));
+    t->kernels = hps_kernels_choose(t->config->kernels.backend);
     HPS_TRY(open_data(t));
     HPS_TRY(hps_agree(t->world, hps_config_text(t->config, &t->text)));
     t->hash = hps_config_hash(t->config);

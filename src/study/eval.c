@@ -42,7 +42,8 @@ static hps_status choose_rows(evaluation *e)
         e->rows = data->holdout;
     }
     if (e->first < 0 || e->rows < 1) {
-        return hps_config_fail(e->config, own_store ? "eval.rows" : "data.holdout", "no rows to evaluate: data.holdout "
+        return hps_config_fail(e->config, own_store ? "eval.rows" : "data.holdout",
+                               "no rows to evaluate: data.holdout "
                                "%.15g of a store of %lld rows; set data.holdout, or eval.rows to all",
                                e->config->data.holdout, (long long)data->info->rows);
     }
@@ -51,25 +52,23 @@ static hps_status choose_rows(evaluation *e)
 
 static hps_status prepare(evaluation *e)
 {
-    static const char *const backend[] = {
-        [HPS_BACKEND_AUTO] = "auto", [HPS_BACKEND_REF] = "ref", [HPS_BACKEND_BLAS] = "blas"};
     const hps_config *c = e->config;
-    const hps_kernels *kernels;
 
     HPS_TRY(hps_grid_create(e->world, (int)c->grid.groups, &e->grid));
-    HPS_TRY(hps_kernels_choose(backend[c->kernels.backend], &kernels));
     HPS_TRY(hps_dataset_open(e->world, c, &c->eval.store, &e->dataset));
     HPS_TRY(choose_rows(e));
     HPS_TRY(hps_model_load(&e->grid, e->path, &e->model));
     if (e->model->shard.d != e->dataset.info->d) {
-        return hps_fail(HPS_ECONFIG, "%s has d %lld, but the store %s has d %lld; choose the store that the model is for",
-                        e->path, (long long)e->model->shard.d, e->dataset.info->hook, (long long)e->dataset.info->d);
+        return hps_fail(HPS_ECONFIG,
+                        "%s has d %lld, but the store %s has d %lld; choose the store that the model is for", e->path,
+                        (long long)e->model->shard.d, e->dataset.info->hook, (long long)e->dataset.info->d);
     }
     const int64_t batch = c->eval.batch < e->rows ? c->eval.batch : e->rows;
-    const hps_feed_options options = {.first = e->first, .rows = e->rows, .batch = batch, .norm = e->model->norm,
-                                      .scale = e->model->scale};
+    const hps_feed_options options = {
+        .first = e->first, .rows = e->rows, .batch = batch, .norm = e->model->norm, .scale = e->model->scale};
     HPS_TRY(hps_feed_create(&e->grid, e->dataset.store, &options, &e->feed));
-    HPS_TRY(hps_forward_create(&e->grid, kernels, e->model, batch, e->model->k, (int)c->grid.threads, &e->forward));
+    HPS_TRY(hps_forward_create(&e->grid, hps_kernels_choose(c->kernels.backend), e->model, batch, e->model->k,
+                               (int)c->grid.threads, &e->forward));
     return hps_agree(e->world, HPS_ALLOC(&e->fired, e->model->shard.n, "firing counts"));
 }
 

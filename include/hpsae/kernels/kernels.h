@@ -15,6 +15,7 @@
 
 #include "hpsae/base/candidate.h"
 #include "hpsae/base/status.h"
+#include "hpsae/config/config.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,19 +23,19 @@
 /* A rank's encoder rows, as selection sees them. */
 typedef struct {
     int64_t own, d, lde;
-    const float *W_enc;     /* [own, lde] */
-    const float *b_enc;     /* [own] */
-    const int32_t *latent;  /* [own] global numbers, ascending */
-    float row_norm;         /* at least the largest |row| */
-    float bias;             /* at least the largest |b_enc| */
+    const float *W_enc;    /* [own, lde] */
+    const float *b_enc;    /* [own] */
+    const int32_t *latent; /* [own] global numbers, ascending */
+    float row_norm;        /* at least the largest |row| */
+    float bias;            /* at least the largest |b_enc| */
 } hps_encoder;
 
 /* Selected latents of a batch, kept by token: token t has slots first[t] .. first[t + 1] - 1, values z > 0. */
 typedef struct {
-    int32_t *first;       /* [B + 1] */
-    hps_candidate *slot;  /* value z, latent; in slot order */
-    int64_t *dz_fixed;    /* [slots] <R, w> in fixed point, scale of the token */
-    float *dz;            /* [slots] <R, w>, summed over all columns */
+    int32_t *first;      /* [B + 1] */
+    hps_candidate *slot; /* value z, latent; in slot order */
+    int64_t *dz_fixed;   /* [slots] <R, w> in fixed point, scale of the token */
+    float *dz;           /* [slots] <R, w>, summed over all columns */
 } hps_slots;
 
 /* The same slots by latent: latent i has entries first[i] .. first[i + 1] - 1, tokens ascending. */
@@ -135,10 +136,9 @@ typedef struct {
 } hps_kernels;
 
 /*
- * Local.  The backend of that name (NULL or "auto": the best), for the instruction sets of this CPU.  Error: HPS_ECONFIG, naming
- * those that there are.
+ * Local.  The table of a backend (HPS_BACKEND_AUTO: the fastest) for the best instruction set that this CPU has.
  */
-hps_status hps_kernels_choose(const char *name, const hps_kernels **kernels);
+const hps_kernels *hps_kernels_choose(hps_backend backend);
 
 /* Local.  Every table that this CPU can run, the base reference first; returns how many. */
 enum { HPS_KERNELS_MAX = 8 };
