@@ -44,6 +44,8 @@ export CC PYTHON MPIRUN HDF5_DIR OPENBLAS_DIR LIBYAML_DIR JANSSON_DIR RANDOM123_
 # scripts/setup.sh finds the libraries and writes their flags here.  Only the goals that should may install packages.
 needs    := $(filter-out help clean,$(or $(MAKECMDGOALS),all))
 installs := $(if $(filter check check-asan check-valgrind demo lint setup,$(needs)),--install)
+groups   := build $(if $(filter check% demo setup,$(needs)),test) $(if $(filter lint setup,$(needs)),lint) \
+            $(if $(filter check-valgrind setup,$(needs)),valgrind)
 deps.now := $(strip $(CC) $(OMPI_CC) $(HDF5_DIR) $(OPENBLAS_DIR) $(LIBYAML_DIR) $(JANSSON_DIR) $(RANDOM123_DIR))
 ifneq ($(needs),)
 include $(BUILD)/deps.mk
@@ -53,7 +55,7 @@ endif
 endif
 
 $(BUILD)/deps.mk: scripts/setup.sh
-	@mkdir -p $(@D) && scripts/setup.sh $(installs) --write $@ --found-by '$(deps.now)' build
+	@mkdir -p $(@D) && scripts/setup.sh $(installs) --write $@ --found-by '$(deps.now)' $(groups)
 
 $(BUILD)/setup.%: scripts/setup.sh $(BUILD)/deps.mk
 	@scripts/setup.sh --install $* && touch $@

@@ -156,6 +156,7 @@ explain() {
     cat <<END
 
 Debian, Ubuntu:   sudo apt-get install --no-install-recommends $(column 3)
+                  (as root or with sudo, "make setup" does it)
 Fedora, EPEL:     sudo dnf install $(column 4) && module load mpi/openmpi-$(uname -m)
 Spack:            spack install $(column 5) && spack load $(column 5)
 Module system:    load its MPI, parallel HDF5 and so on; then name what pkg-config does not find, for example
