@@ -13,8 +13,7 @@ enum { N = 200, D = 70, TOKENS = 64, STEPS = 6 };
 static void set_batch(hps_forward *f, int64_t step)
 {
     for (int64_t i = 0; i < TOKENS * D; i++) {
-        f->y[i / D * f->model->lde + i % D] =
-            (float)hps_random_normal(2, HPS_DRAW_TEST, (uint64_t)step, (uint64_t)i);
+        f->y[i / D * f->model->lde + i % D] = (float)hps_random_normal(2, HPS_DRAW_TEST, (uint64_t)step, (uint64_t)i);
     }
 }
 
@@ -34,9 +33,18 @@ static void set_model(hps_model *m)
 
 static void run(const hps_grid *grid, const hps_kernels *kernels, double clip)
 {
-    const hps_step_options options = {.B = TOKENS, .V = D, .aux_k = 16, .aux_coefficient = 0.03125,
-                                      .dead_tokens = TOKENS, .lr = 1e-3, .steps = STEPS, .beta1 = 0.9,
-                                      .beta2 = 0.999, .epsilon = 1e-9, .clip = clip, .threads = 2};
+    const hps_step_options options = {.B = TOKENS,
+                                      .V = D,
+                                      .aux_k = 16,
+                                      .aux_coefficient = 0.03125,
+                                      .dead_tokens = TOKENS,
+                                      .lr = 1e-3,
+                                      .steps = STEPS,
+                                      .beta1 = 0.9,
+                                      .beta2 = 0.999,
+                                      .epsilon = 1e-9,
+                                      .clip = clip,
+                                      .threads = 2};
     const unsigned roles = 1u << HPS_VALUE | 1u << HPS_MOMENT1 | 1u << HPS_MOMENT2;
     hps_step_report report = {0};
     hps_trainer *trainer;

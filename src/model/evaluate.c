@@ -113,8 +113,7 @@ static void conclude(const hps_forward *f, sums *s, hps_evaluation *r)
     }
 }
 
-hps_status hps_evaluate(hps_forward *f, hps_feed *feed, int64_t rows, bool curve, int64_t *fired,
-                        hps_evaluation *r)
+hps_status hps_evaluate(hps_forward *f, hps_feed *feed, int64_t rows, bool curve, int64_t *fired, hps_evaluation *r)
 {
     const hps_model *m = f->model;
     int64_t active = 0, *count = NULL;

@@ -39,13 +39,13 @@ hps_status hps_feed_create(const hps_grid *grid, hps_store *store, const hps_fee
         f->epoch = -1;
         const int64_t row_bytes = f->info->d * (int64_t)hps_dtype_size(f->info->dtype);
         if (options->first < 0 || options->rows < 1 || options->first + options->rows > f->info->rows) {
-            status = hps_fail(HPS_EARG, "rows %lld to %lld are not in a store of %lld rows",
-                              (long long)options->first, (long long)(options->first + options->rows),
-                              (long long)f->info->rows);
+            status = hps_fail(HPS_EARG, "rows %lld to %lld are not in a store of %lld rows", (long long)options->first,
+                              (long long)(options->first + options->rows), (long long)f->info->rows);
         } else if (options->batch > INT32_MAX / row_bytes) {
-            status = hps_fail(HPS_ECONFIG, "a batch of %lld tokens of %lld bytes is more than one message holds: use "
-                              "batches of at most %lld tokens", (long long)options->batch, (long long)row_bytes,
-                              (long long)(INT32_MAX / row_bytes));
+            status = hps_fail(HPS_ECONFIG,
+                              "a batch of %lld tokens of %lld bytes is more than one message holds: use "
+                              "batches of at most %lld tokens",
+                              (long long)options->batch, (long long)row_bytes, (long long)(INT32_MAX / row_bytes));
         }
         status = status == HPS_OK ? HPS_ALLOC(&f->order, f->blocks, "order of the batches") : status;
         status = status == HPS_OK ? HPS_ALLOC(&f->words, options->batch * row_bytes, "input batch") : status;
@@ -92,10 +92,9 @@ static void set_epoch(hps_feed *f, int64_t epoch)
         return;
     }
     for (int64_t b = 0; b < f->blocks; b++) {
-        const uint64_t key =
-            f->options.shuffled
-                ? hps_random_u64(f->options.seed, HPS_DRAW_BATCH_ORDER, (uint64_t)epoch, (uint64_t)b)
-                : 0;
+        const uint64_t key = f->options.shuffled
+                                 ? hps_random_u64(f->options.seed, HPS_DRAW_BATCH_ORDER, (uint64_t)epoch, (uint64_t)b)
+                                 : 0;
         f->order[b] = (place){key, b};
     }
     qsort(f->order, (size_t)f->blocks, sizeof(place), by_key);
@@ -139,9 +138,10 @@ static hps_status read_words(hps_feed *f, int64_t position, int64_t count, char 
         HPS_TRY(hps_store_read(f->store, row, take, to));
         const int64_t bad = hps_words_first_nonfinite(f->info->dtype, take * f->info->d, to);
         if (bad >= 0) {
-            return hps_fail(HPS_EFORMAT,
-                            "%s: row %lld holds a NaN or an infinity; run `hpsae shuffle` with data.skip_bad_rows: true",
-                            f->info->hook, (long long)(row + bad / f->info->d));
+            return hps_fail(
+                HPS_EFORMAT,
+                "%s: row %lld holds a NaN or an infinity; run `hpsae shuffle` with data.skip_bad_rows: true",
+                f->info->hook, (long long)(row + bad / f->info->d));
         }
         done += take;
     }
@@ -212,8 +212,8 @@ hps_status hps_feed_batch(hps_feed *f, int64_t position, int64_t count, int64_t 
         f->offsets[q] = hps_count(begin * row_bytes);
         f->counts[q] = hps_count((end - begin) * row_bytes);
     }
-    HPS_TRY(hps_agree(f->grid->model, read_words(f, position + count * p / P, f->counts[p] / row_bytes,
-                                                 f->words + f->offsets[p])));
+    HPS_TRY(hps_agree(f->grid->model,
+                      read_words(f, position + count * p / P, f->counts[p] / row_bytes, f->words + f->offsets[p])));
     HPS_MPI(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_BYTE, f->words, f->counts, f->offsets, MPI_BYTE, f->grid->model));
     widen(f, count, f->words, ld, x);
     return HPS_OK;

@@ -12,8 +12,10 @@ static hps_status allocate(hps_forward *f, int64_t k_max)
     const hps_workspace_size size = {.B = f->B, .d = m->shard.d, .k_max = k_max, .threads = f->threads};
 
     if (k_max > 0 && f->B > INT32_MAX / k_max) {
-        return hps_fail(HPS_ECONFIG, "a batch of %lld tokens with %lld slots each is more than one message holds: use a "
-                        "smaller train.batch", (long long)f->B, (long long)k_max);
+        return hps_fail(HPS_ECONFIG,
+                        "a batch of %lld tokens with %lld slots each is more than one message holds: use a "
+                        "smaller train.batch",
+                        (long long)f->B, (long long)k_max);
     }
     HPS_TRY(HPS_ALLOC(&f->latent, m->shard.own, "latent numbers"));
     HPS_TRY(HPS_ALLOC(&f->y, f->B * m->lde, "batch of activations"));

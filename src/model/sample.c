@@ -41,8 +41,12 @@ static hps_status load(const hps_grid *grid, hps_feed *feed, int64_t rows, int64
     const int64_t all = (rows + ROWS - 1) / ROWS, b0 = all * grid->p / grid->P, b1 = all * (grid->p + 1) / grid->P;
     const int64_t end = b1 * ROWS < rows ? b1 * ROWS : rows;
 
-    *s = (share){.comm = grid->model, .d = d, .ld = (d + HPS_LANES - 1) / HPS_LANES * HPS_LANES,
-                 .rows = end > b0 * ROWS ? end - b0 * ROWS : 0, .blocks = b1 - b0, .all_blocks = all};
+    *s = (share){.comm = grid->model,
+                 .d = d,
+                 .ld = (d + HPS_LANES - 1) / HPS_LANES * HPS_LANES,
+                 .rows = end > b0 * ROWS ? end - b0 * ROWS : 0,
+                 .blocks = b1 - b0,
+                 .all_blocks = all};
     hps_status status = allocate(s);
     if (status == HPS_OK && s->rows > 0) {
         status = hps_feed_rows(feed, b0 * ROWS, s->rows, s->ld, s->x);

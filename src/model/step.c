@@ -17,15 +17,15 @@ struct hps_trainer {
     hps_step_options options;
     hps_forward *forward;
     hps_bucket bucket;
-    hps_aux *aux;               /* NULL without AuxK */
-    double *bound;              /* [B] on |R| */
-    double *sum, *square;       /* [ldd] column sums of R and R^2 */
-    double *variance;           /* [ldd] */
+    hps_aux *aux;                    /* NULL without AuxK */
+    double *bound;                   /* [B] on |R| */
+    double *sum, *square;            /* [ldd] column sums of R and R^2 */
+    double *variance;                /* [ldd] */
     float *parallel, *bias_gradient; /* [n] */
-    int64_t *fixed;             /* [n + d + 1] row norms, gradient of b, squared gradient norm, in one message */
-    float *b_gradient;          /* [d] */
+    int64_t *fixed;                  /* [n + d + 1] row norms, gradient of b, squared gradient norm, in one message */
+    float *b_gradient;               /* [d] */
     double sse, aux_sse, error_variance; /* of the batch, over all columns */
-    float row_norm;             /* largest encoder row of all ranks */
+    float row_norm;                      /* largest encoder row of all ranks */
 };
 
 double hps_learning_rate(const hps_step_options *o, int64_t t)
@@ -131,8 +131,10 @@ static hps_status batch_sums(hps_trainer *t, bool has_aux, double *flag)
     *flag = flags[0];
     t->row_norm = (float)flags[1];
     if (!isfinite(t->sse) || !isfinite(t->aux_sse) || !isfinite(t->row_norm)) {
-        return hps_fail(HPS_ENUMERIC, "step %lld: the loss is not finite; lower train.lr or set train.clip (the last "
-                        "checkpoint is as it was)", (long long)m->step + 1);
+        return hps_fail(HPS_ENUMERIC,
+                        "step %lld: the loss is not finite; lower train.lr or set train.clip (the last "
+                        "checkpoint is as it was)",
+                        (long long)m->step + 1);
     }
     return HPS_OK;
 }
@@ -251,9 +253,10 @@ static hps_status unit_rows(hps_trainer *t, const hps_update *u)
 
     for (int64_t i = 0; i < m->shard.n; i++) {
         if (t->fixed[i] <= 0) {
-            return hps_fail(HPS_ENUMERIC, "step %lld: decoder row %lld is zero or not finite after the update; lower "
-                            "train.lr or set train.clip (the last checkpoint is as it was)", (long long)m->step + 1,
-                            (long long)i);
+            return hps_fail(HPS_ENUMERIC,
+                            "step %lld: decoder row %lld is zero or not finite after the update; lower "
+                            "train.lr or set train.clip (the last checkpoint is as it was)",
+                            (long long)m->step + 1, (long long)i);
         }
     }
     t->kernels->normalise(t->forward->ws, m->shard.n, m->shard.w, m->ldd, t->fixed, u->norm_scale,

@@ -43,8 +43,8 @@ hps_status hps_training_evaluate(hps_training *t)
     if (averaged) {
         swap_average(t);
     }
-    const hps_status status = hps_evaluate(hps_trainer_forward(t->trainer), t->heldout, t->dataset.holdout, false, NULL,
-                                           &t->evaluation);
+    const hps_status status =
+        hps_evaluate(hps_trainer_forward(t->trainer), t->heldout, t->dataset.holdout, false, NULL, &t->evaluation);
     if (averaged) {
         swap_average(t);
     }
@@ -120,8 +120,8 @@ static hps_status loop(hps_training *t, int rank)
     double saved = hps_elapsed(), spoke = hps_elapsed();
 
     while (t->model->step < t->options.steps) {
-        double flag = (double)hps_wish_now(rank, c->output, c->train.max_minutes,
-                                           60 * c->train.checkpoint.every_minutes, saved);
+        double flag =
+            (double)hps_wish_now(rank, c->output, c->train.max_minutes, 60 * c->train.checkpoint.every_minutes, saved);
 
         HPS_TRY(one_step(t, &flag, &report, &interval));
         const hps_wish wish = (hps_wish)flag;

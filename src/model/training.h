@@ -19,15 +19,15 @@ typedef struct {
     const hps_kernels *kernels;
     hps_model *model;
     hps_trainer *trainer;
-    hps_feed *feed, *heldout;  /* heldout NULL without held-out rows */
-    hps_run *run;              /* run.json */
-    hps_metrics *metrics;      /* rank 0 */
+    hps_feed *feed, *heldout; /* heldout NULL without held-out rows */
+    hps_run *run;             /* run.json */
+    hps_metrics *metrics;     /* rank 0 */
     hps_step_options options;
-    char *text;                /* of the configuration, for checkpoints; hps_alloc */
-    uint64_t hash;             /* of the configuration */
-    int64_t resident_at_start; /* bytes, before anything was allocated */
+    char *text;                       /* of the configuration, for checkpoints; hps_alloc */
+    uint64_t hash;                    /* of the configuration */
+    int64_t resident_at_start;        /* bytes, before anything was allocated */
     int64_t state, buffers, starting; /* bytes stated: parameters and moments, all else, and what only the start took */
-    hps_evaluation evaluation; /* the latest */
+    hps_evaluation evaluation;        /* the latest */
 } hps_training;
 
 /* How a step went, since the last line of metrics.jsonl. */

@@ -18,8 +18,10 @@ void hps_training_introduce(const hps_training *t)
             (long long)t->options.B, (long long)t->dataset.train, (long long)t->dataset.holdout);
     hps_log("train", "%d ranks of %d threads, kernels %s (%s), lr %.3g, inputs scaled by %.5g, V %.5g", t->grid.P,
             t->options.threads, t->kernels->name, t->kernels->isa, t->options.lr, m->scale, t->options.V);
-    hps_log("train", "memory a rank: parameters and moments %.1f MiB, buffers %.1f MiB, at the start %.1f MiB more, "
-            "libraries %.1f MiB", (double)t->state / MIB, (double)t->buffers / MIB, (double)t->starting / MIB,
+    hps_log("train",
+            "memory a rank: parameters and moments %.1f MiB, buffers %.1f MiB, at the start %.1f MiB more, "
+            "libraries %.1f MiB",
+            (double)t->state / MIB, (double)t->buffers / MIB, (double)t->starting / MIB,
             (double)t->resident_at_start / MIB);
 }
 
@@ -75,8 +77,9 @@ static json_t *phases(const hps_training *t, const hps_interval *i)
     HPS_MPI(MPI_Allreduce(mine, most, HPS_PHASES, MPI_DOUBLE_INT, MPI_MAXLOC, comm));
     json_t *all = json_object();
     for (int p = 0; p < HPS_PHASES; p++) {
-        json_object_set_new(all, name[p], json_pack("{s:f,s:f,s:f,s:i}", "min", least[p], "mean", sum[p] / size, "max",
-                                                    most[p].value, "max_rank", most[p].rank));
+        json_object_set_new(all, name[p],
+                            json_pack("{s:f,s:f,s:f,s:i}", "min", least[p], "mean", sum[p] / size, "max", most[p].value,
+                                      "max_rank", most[p].rank));
     }
     return all;
 }

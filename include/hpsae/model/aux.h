@@ -10,13 +10,13 @@
 typedef struct {
     int64_t k;
     hps_merge merge;
-    int32_t *rows;          /* [own] dead latents of this rank, local numbers */
+    int32_t *rows; /* [own] dead latents of this rank, local numbers */
     hps_slots slots;
     hps_bucket bucket;
-    float *R;               /* [B, ldd] ehat - e */
-    float *z_sum;           /* [B] */
-    double *bound, *scale;  /* [B] on |R|, and the fixed point of <R, w> */
-    double *sum, *square;   /* [ldd] column sums of R and R^2 */
+    float *R;              /* [B, ldd] ehat - e */
+    float *z_sum;          /* [B] */
+    double *bound, *scale; /* [B] on |R|, and the fixed point of <R, w> */
+    double *sum, *square;  /* [ldd] column sums of R and R^2 */
 } hps_aux;
 
 /* Collective over the model ranks.  Buffers for the forward pass's batches.  HPS_ENOMEM.  Release with hps_aux_destroy. */

@@ -22,7 +22,7 @@ typedef struct {
     int64_t first, rows; /* of the store; rows >= 1 */
     bool shuffled;
     uint64_t seed;
-    int64_t batch;       /* the most rows that a call asks for */
+    int64_t batch; /* the most rows that a call asks for */
     hps_norm norm;
     double scale;
 } hps_feed_options;

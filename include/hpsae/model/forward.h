@@ -13,21 +13,21 @@
 #include <stdint.h>
 
 typedef struct {
-    const hps_grid *grid;       /* borrowed, as are kernels and model */
+    const hps_grid *grid; /* borrowed, as are kernels and model */
     const hps_kernels *kernels;
     hps_model *model;
     hps_workspace *ws;
     hps_merge merge;
     int64_t B, k;
     int threads;
-    int32_t *latent;            /* [own] */
+    int32_t *latent; /* [own] */
     hps_encoder encoder;
-    float *y;                   /* [B, lde] x - b; callers put x here */
-    float *y_norm;              /* [B] at least |y| */
-    float *z_sum;               /* [B] sum of the token's z */
-    double *scale;              /* [B] fixed point of <R, w> */
-    hps_slots slots;            /* by value, descending */
-    float *R;                   /* [B, ldd] xhat - x, this rank's columns */
+    float *y;                                             /* [B, lde] x - b; callers put x here */
+    float *y_norm;                                        /* [B] at least |y| */
+    float *z_sum;                                         /* [B] sum of the token's z */
+    double *scale;                                        /* [B] fixed point of <R, w> */
+    hps_slots slots;                                      /* by value, descending */
+    float *R;                                             /* [B, ldd] xhat - x, this rank's columns */
     double seconds_encode, seconds_merge, seconds_decode; /* of the last pass */
 } hps_forward;
 

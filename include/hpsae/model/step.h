@@ -11,17 +11,17 @@
 #include <stdint.h>
 
 typedef struct {
-    int64_t B;             /* tokens a step */
-    double V;              /* E|x - mean|^2: the loss is L / V (math.md 2) */
-    int64_t aux_k;         /* latents that AuxK reconstructs with; 0: no AuxK (Gao et al. 2024, A.2) */
+    int64_t B;     /* tokens a step */
+    double V;      /* E|x - mean|^2: the loss is L / V (math.md 2) */
+    int64_t aux_k; /* latents that AuxK reconstructs with; 0: no AuxK (Gao et al. 2024, A.2) */
     double aux_coefficient;
-    int64_t dead_tokens;   /* a latent is dead that has not fired for so many tokens */
-    double lr;             /* peak */
+    int64_t dead_tokens;         /* a latent is dead that has not fired for so many tokens */
+    double lr;                   /* peak */
     int64_t warmup_steps, steps; /* lr rises linearly over the first, falls linearly to 0 over the last decay * steps */
     double decay;
     double beta1, beta2, epsilon; /* beta1 < sqrt(beta2) */
-    double clip;           /* largest global gradient norm; 0: no clip */
-    double ema;            /* decay of the average of the weights; 0: none */
+    double clip;                  /* largest global gradient norm; 0: no clip */
+    double ema;                   /* decay of the average of the weights; 0: none */
     int threads;
 } hps_step_options;
 
@@ -38,10 +38,10 @@ typedef enum {
 } hps_phase;
 
 typedef struct {
-    double fvu;       /* sum |x - xhat|^2 / (B V) of the batch before the update */
-    double aux_fvu;   /* L_aux; 0 without dead latents */
-    double l0;        /* mean active latents a token */
-    int64_t dead;     /* dead latents at the start of the step */
+    double fvu;     /* sum |x - xhat|^2 / (B V) of the batch before the update */
+    double aux_fvu; /* L_aux; 0 without dead latents */
+    double l0;      /* mean active latents a token */
+    int64_t dead;   /* dead latents at the start of the step */
     double lr, grad_norm;
     double seconds[HPS_PHASES];
 } hps_step_report;

@@ -7,7 +7,7 @@
 #include "hpsae/base/memory.h"
 
 #define TEXT_(x) #x
-#define TEXT(x) TEXT_(x)
+#define TEXT(x)  TEXT_(x)
 
 static int64_t padded(int64_t d)
 {

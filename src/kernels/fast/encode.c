@@ -199,8 +199,8 @@ static void encode_tokens(hps_workspace *ws, fast_thread *me, const problem *p, 
         int64_t stride;
         const float *panel = panel_rows(me, ws->ld, p, l0, m, &stride);
 
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)tokens, (int)m, (int)p->enc->d, 1,
-                    p->y + t0 * p->ldy, (int)p->ldy, panel, (int)stride, 0, me->tile, PANEL);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)tokens, (int)m, (int)p->enc->d, 1, p->y + t0 * p->ldy,
+                    (int)p->ldy, panel, (int)stride, 0, me->tile, PANEL);
         for (int64_t b = 0; b < tokens; b++) {
             scan(me, ws->capacity, p, b, t0 + b, l0, m, me->tile + b * PANEL);
         }
@@ -211,11 +211,18 @@ static void encode_tokens(hps_workspace *ws, fast_thread *me, const problem *p, 
     }
 }
 
-void FAST(encode)(hps_workspace *ws, const hps_encoder *enc, int64_t count, const int32_t *rows, int64_t B,
-                  int64_t ldy, const float *y, const float *y_norm, int64_t k, hps_candidate *top)
+void FAST(encode)(hps_workspace *ws, const hps_encoder *enc, int64_t count, const int32_t *rows, int64_t B, int64_t ldy,
+                  const float *y, const float *y_norm, int64_t k, hps_candidate *top)
 {
-    const problem p = {.enc = enc, .count = rows != NULL ? count : enc->own, .B = B, .ldy = ldy, .k = k,
-                       .rows = rows, .y = y, .y_norm = y_norm, .top = top};
+    const problem p = {.enc = enc,
+                       .count = rows != NULL ? count : enc->own,
+                       .B = B,
+                       .ldy = ldy,
+                       .k = k,
+                       .rows = rows,
+                       .y = y,
+                       .y_norm = y_norm,
+                       .top = top};
 
     int64_t tokens = TOKENS; /* of a task: as many as keep all threads busy to the end */
 

@@ -52,8 +52,8 @@ static void gradient_row(const hps_update *u, int64_t latent, int64_t ld, const 
     }
 }
 
-static void adam(const hps_adam *a, int64_t m, const float *restrict g, float *restrict value,
-                 float *restrict moment1, float *restrict moment2)
+static void adam(const hps_adam *a, int64_t m, const float *restrict g, float *restrict value, float *restrict moment1,
+                 float *restrict moment2)
 {
     const float beta1 = a->beta1, beta2 = a->beta2, rest1 = 1 - beta1, rest2 = 1 - beta2;
     const float lr = a->lr, c1 = a->c1, c2 = a->c2, epsilon = a->epsilon;

@@ -10,8 +10,8 @@
 #define HPS_ISA base
 #endif
 #define FAST_GLUE_(a, b) a##b
-#define FAST_GLUE(a, b) FAST_GLUE_(a, b)
-#define FAST(name) FAST_GLUE(hps_fast_##name##_, HPS_ISA) /* a function of this directory, for this instruction set */
+#define FAST_GLUE(a, b)  FAST_GLUE_(a, b)
+#define FAST(name)       FAST_GLUE(hps_fast_##name##_, HPS_ISA) /* a function of this directory, for this instruction set */
 
 enum { PANEL = 1024, TOKENS = 512 }; /* latents and tokens of a screened tile */
 
@@ -35,8 +35,8 @@ struct hps_workspace {
     fast_thread *thread; /* [threads] */
 };
 
-void FAST(encode)(hps_workspace *ws, const hps_encoder *enc, int64_t count, const int32_t *rows, int64_t B,
-                  int64_t ldy, const float *y, const float *y_norm, int64_t k, hps_candidate *top);
+void FAST(encode)(hps_workspace *ws, const hps_encoder *enc, int64_t count, const int32_t *rows, int64_t B, int64_t ldy,
+                  const float *y, const float *y_norm, int64_t k, hps_candidate *top);
 void FAST(decode)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
                   int64_t first_slots, float sign, int64_t lds, const float *start, const double *scale, bool dz,
                   float *R);

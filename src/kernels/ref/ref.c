@@ -14,8 +14,8 @@
 #endif
 #define GLUE(a, b) a##b
 #define NAME(a, b) GLUE(a, b)
-#define TEXT_(x) #x
-#define TEXT(x) TEXT_(x)
+#define TEXT_(x)   #x
+#define TEXT(x)    TEXT_(x)
 
 struct hps_workspace {
     hps_workspace_size size;
