@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# seconds: 900
 """A run has the same bits on 1, 2, 3, 4 and 7 ranks, 1, 2 and 3 threads and both backends.
 
 Everything that is printed of every step (losses, L0, dead latents, gradient norm, checksum, held-out ev) and the checksum

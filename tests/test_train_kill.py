@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# seconds: 900
 """A run that is killed at random moments and resumed on other numbers of ranks ends with the bits of a straight run.
 
 Twelve kills with SIGKILL, in turn of the whole job and of one rank, each after a random part of a run; then the run is
@@ -29,15 +30,8 @@ def start(config, ranks, scratch):
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True)
 
 
-def ranks_of(job):
-    """Process numbers of the ranks: children of mpirun that run the program."""
-    listed = subprocess.run(["pgrep", "-P", str(job.pid), "-f", program.PROGRAM], capture_output=True, text=True,
-                            check=False)
-    return [int(pid) for pid in listed.stdout.split()]
-
-
 def kill(job, whole):
-    victims = ranks_of(job)
+    victims = program.children(job.pid)
     try:
         if whole or not victims:
             os.killpg(job.pid, signal.SIGKILL)

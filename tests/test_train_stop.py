@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# seconds: 900
 """A stop file, SIGUSR1 and train.max_minutes end a run after a step with a checkpoint and status 75, and the run goes on
 from there; a finished run has nothing to do; memory stays within what was stated."""
 import os
@@ -58,8 +59,7 @@ with program.Directory() as path:
         if "goes on from" in line:
             break
     time.sleep(2)
-    os.kill(int(subprocess.run(["pgrep", "-P", str(job.pid)], capture_output=True, text=True,
-                               check=True).stdout.split()[0]), signal.SIGUSR1)
+    os.kill(program.children(job.pid)[0], signal.SIGUSR1)  # mpirun, which passes it on
     out, err = job.communicate()
     check_stopped("SIGUSR1", output, job.returncode, out, err, "a signal asked for it")
     tap.check(trained.run_facts(output)["step"] > reached, "SIGUSR1: the run had gone on from the first stop")

@@ -39,6 +39,15 @@ def run(ranks, *arguments, threads=1, seconds=300):
     return done.returncode, done.stdout, done.stderr
 
 
+def children(pid):
+    """Process numbers of a process's children."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+
+
 def write_store(path, rows, hook="test"):
     """An activation store of float32 rows [N, d] that says it is shuffled, with its statistics."""
     rows = np.asarray(rows, dtype=np.float32)
