@@ -86,29 +86,29 @@ static hps_status create_arrays(hps_model *model, unsigned roles)
     return HPS_OK;
 }
 
-hps_status hps_model_create(const hps_grid *grid, int64_t n, int64_t d, int64_t k, unsigned roles, hps_model **out)
+hps_status hps_model_create(const hps_grid *grid, int64_t n, int64_t d, int64_t k, unsigned roles, hps_model **model)
 {
     hps_shard shard;
-    hps_model *model;
+    hps_model *made;
 
-    *out = NULL;
+    *model = NULL;
     HPS_TRY(hps_shard_create(n, d, grid->P, grid->p, &shard));
     if (d >= INT32_MAX || k < 1 || k > n) {
         return hps_fail(HPS_ECONFIG, "k %lld, %lld columns: k must lie in 1 .. %lld, columns below 2^31 - 1",
                         (long long)k, (long long)d, (long long)n);
     }
-    HPS_TRY(HPS_ALLOC(&model, 1, "model"));
-    model->shard = shard;
-    model->lde = round_up(d);
-    model->ldd = round_up(shard.w);
-    model->k = k;
-    model->scale = 1;
-    const hps_status status = create_arrays(model, roles);
+    HPS_TRY(HPS_ALLOC(&made, 1, "model"));
+    made->shard = shard;
+    made->lde = round_up(d);
+    made->ldd = round_up(shard.w);
+    made->k = k;
+    made->scale = 1;
+    const hps_status status = create_arrays(made, roles);
     if (status != HPS_OK) {
-        hps_model_destroy(&model);
+        hps_model_destroy(&made);
         return status;
     }
-    *out = model;
+    *model = made;
     return HPS_OK;
 }
 

@@ -35,7 +35,7 @@ hps_status hps_safetensors_lay_out(int count, hps_float_tensor *tensors, hps_saf
 
     HPS_TRY(HPS_ALLOC(&plan->header, LENGTH_BYTES + ENTRY_MAX * (count + 1), "safetensors header"));
     char *text = plan->header;
-    memcpy(text + LENGTH_BYTES, start, strlen(start));
+    memcpy(text + LENGTH_BYTES, start, sizeof(start)); /* its NUL is overwritten */
     for (int i = 0; i < count; i++) {
         tensors[i].offset = data;
         length += write_entry(&tensors[i], data, text + length);
