@@ -37,7 +37,7 @@ def definition(path, rows):
     with h5py.File(path, "r") as file:
         role = file["average"] if "average" in file else file["value"]
         e, e_bias, w, b = (role[name][...].astype(np.float64) for name in ("W_enc", "b_enc", "W_dec", "b_dec"))
-        scale, k = float(file.attrs["scale"][()]), int(file.attrs["k"])
+        scale, k = float(file.attrs["scale"]), int(file.attrs["k"])
     y = rows.astype(np.float64) * scale - b
     p = y @ e.T + e_bias
     order = np.argsort(-p, axis=1, kind="stable")

@@ -83,7 +83,7 @@ hps_status hps_head_write(hid_t file, const hps_checkpoint_head *head)
     HPS_TRY(hps_h5_set_int(file, "d", head->d));
     HPS_TRY(hps_h5_set_int(file, "k", head->k));
     HPS_TRY(hps_h5_set_fixed_text(file, "norm", norms[head->norm]));
-    HPS_TRY(hps_h5_set_reals(file, "scale", 1, &head->scale));
+    HPS_TRY(hps_h5_set_real(file, "scale", head->scale));
     HPS_TRY(hps_h5_set_fixed_text(file, "hook", head->hook));
     HPS_TRY(hps_h5_set_fixed_text(file, "model_name", head->model_name));
     HPS_TRY(hps_h5_set_int(file, "tokens", head->tokens));
