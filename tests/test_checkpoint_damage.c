@@ -222,6 +222,7 @@ static void the_older_is_used(void)
     CHECK(find("run", &path, said, sizeof(said)) == HPS_OK && ends_with(path, "checkpoint-000000000030.h5"));
     CHECK(said[0] == '\0');
     free(path);
+    path = NULL;
 
     /* 30 has a damaged number, 20 lost its tail */
     flip(scratch_path(directory, "run/checkpoint-000000000030.h5"), INT64_C(8) * 8192 + 77);

@@ -64,7 +64,7 @@ static void failed_alike(hps_status status, const char *words)
 static void fill_disk(const char *name, size_t spare)
 {
     if (grid.p == 0) {
-        struct statvfs about;
+        struct statvfs about = {.f_bsize = 0};
         FILE *file = fopen(scratch_path(directory, name), "wb");
         CHECK(file != NULL && statvfs(directory, &about) == 0);
         const size_t left = about.f_bavail * about.f_frsize - spare;

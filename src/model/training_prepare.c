@@ -208,7 +208,7 @@ static hps_status make_trainer(hps_training *t)
 
 hps_status hps_training_prepare(hps_training *t)
 {
-    char *path;
+    char *path = NULL;
 
     t->resident_at_start = hps_memory_resident();
     HPS_TRY(hps_grid_create(t->world, (int)t->config->grid.groups, &t->grid));
@@ -216,14 +216,12 @@ hps_status hps_training_prepare(hps_training *t)
     HPS_TRY(open_data(t));
     HPS_TRY(hps_agree(t->world, hps_config_text(t->config, &t->text)));
     t->hash = hps_config_hash(t->config);
-    HPS_TRY(find_checkpoint(t, &path));
-    if (path != NULL) {
-        const hps_status status = resume(t, path);
-        free(path);
-        HPS_TRY(status);
-    } else {
-        HPS_TRY(new_model(t));
+    hps_status status = find_checkpoint(t, &path);
+    if (status == HPS_OK) {
+        status = path != NULL ? resume(t, path) : new_model(t);
     }
+    free(path);
+    HPS_TRY(status);
     HPS_TRY(make_trainer(t));
     t->state = hps_model_bytes(&t->model->shard, roles_of(t->config));
     t->buffers = hps_memory_live() - t->state;

@@ -7,12 +7,13 @@ import json
 import os
 import sys
 import warnings
+from importlib import import_module
 from importlib.metadata import version
 
 warnings.filterwarnings("ignore")
 if sys.argv[1] == "versions":
-    import sae_lens  # noqa: F401
-    import sparsify  # noqa: F401
+    for name in ("sae_lens", "sparsify"):
+        import_module(name)
     print(f"sae-lens {version('sae-lens')}, eai-sparsify {version('eai-sparsify')}, torch {version('torch')}")
     sys.exit(0)
 import numpy as np
