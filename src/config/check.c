@@ -40,6 +40,96 @@ static hps_status check_adam(const hps_config *config)
     return HPS_OK;
 }
 
+static hps_status check_ascending(const hps_config *config, const char *key, const hps_ints *list, int64_t last,
+                                  const char *last_key)
+{
+    for (int64_t i = 1; i < list->count; i++) {
+        if (list->items[i] <= list->items[i - 1]) {
+            return hps_config_fail(config, key, "%lld follows %lld; allowed: each larger than the one before",
+                                   (long long)list->items[i], (long long)list->items[i - 1]);
+        }
+    }
+    if (list->count > 0 && list->items[list->count - 1] != last) {
+        return hps_config_fail(config, key, "ends at %lld; the last must be %s, %lld",
+                               (long long)list->items[list->count - 1], last_key, (long long)last);
+    }
+    return HPS_OK;
+}
+
+static hps_status check_matryoshka(const hps_config *config)
+{
+    const hps_ints *prefixes = &config->train.matryoshka.prefixes;
+    const int64_t n = config->model.latents, random = config->train.matryoshka.random;
+
+    if (prefixes->count > HPS_PREFIXES_MAX) {
+        return hps_config_fail(config, "train.matryoshka.prefixes", "%lld sizes; allowed: at most %d",
+                               (long long)prefixes->count, HPS_PREFIXES_MAX);
+    }
+    if (random > 0 && prefixes->count > 0) {
+        return hps_config_fail(config, "train.matryoshka.random",
+                               "%lld, and train.matryoshka.prefixes names fixed sizes; allowed: one of the two",
+                               (long long)random);
+    }
+    if (random > 0 && n - config->train.matryoshka.smallest < random - 1) {
+        return hps_config_fail(
+            config, "train.matryoshka.random",
+            "%lld sizes, but from train.matryoshka.smallest, %lld, to model.latents, %lld, there are "
+            "fewer; allowed: at most that many",
+            (long long)random, (long long)config->train.matryoshka.smallest, (long long)n);
+    }
+    if (random == 0 && prefixes->count == 0 && n < 32) {
+        return hps_config_fail(config, "train.matryoshka.prefixes",
+                               "the default, n/32 and so on, is none for model.latents %lld; name the sizes",
+                               (long long)n);
+    }
+    return check_ascending(config, "train.matryoshka.prefixes", prefixes, n, "model.latents");
+}
+
+static hps_status check_objective(const hps_config *config)
+{
+    const hps_objective objective = config->train.objective;
+    const int64_t k = config->model.k, n = config->model.latents, start = config->train.k_start;
+    const int64_t k_max = start == HPS_AUTO_INT || start < k ? k : start;
+
+    if (config->model.select == HPS_SELECT_BATCH_TOPK &&
+        (objective == HPS_OBJECTIVE_MULTI_TOPK || objective == HPS_OBJECTIVE_HIERARCHICAL)) {
+        return hps_config_fail(config, "train.objective",
+                               "counts the latents of one token, but model.select batch_topk fixes no number a token; "
+                               "allowed with it: plain | matryoshka");
+    }
+    if (config->model.select == HPS_SELECT_GRADIENT && config->data.scale == HPS_SCALE_TOKEN) {
+        return hps_config_fail(config, "data.scale",
+                               "token changes the activations row by row, and model.select gradient has the gradients "
+                               "of the unchanged ones; allowed with it: none | dataset");
+    }
+    if (k_max > n) {
+        return hps_config_fail(config, "train.k_start",
+                               "%lld is more than model.latents, %lld; allowed: at most that many", (long long)start,
+                               (long long)n);
+    }
+    switch (objective) {
+    case HPS_OBJECTIVE_MULTI_TOPK:
+        if (config->train.multi.factor * k_max > n) {
+            return hps_config_fail(config, "train.multi.factor",
+                                   "%lld times k, %lld, is more than model.latents, %lld; allowed: at most that many",
+                                   (long long)config->train.multi.factor, (long long)k_max, (long long)n);
+        }
+        return HPS_OK;
+    case HPS_OBJECTIVE_HIERARCHICAL:
+        if (config->train.hierarchical.levels.count > 0 && config->train.k_steps > 0) {
+            return hps_config_fail(config, "train.k_steps",
+                                   "%lld changes k, and train.hierarchical.levels are fixed; "
+                                   "allowed: 0, or levels []",
+                                   (long long)config->train.k_steps);
+        }
+        return check_ascending(config, "train.hierarchical.levels", &config->train.hierarchical.levels, k, "model.k");
+    case HPS_OBJECTIVE_MATRYOSHKA:
+        return check_matryoshka(config);
+    default:
+        return HPS_OK;
+    }
+}
+
 static hps_status check_train(const hps_config *config)
 {
     if (config->model.k > config->model.latents) {
@@ -63,6 +153,7 @@ static hps_status check_train(const hps_config *config)
     if (config->train.resume[0] == '\0') {
         return hps_config_fail(config, "train.resume", "is empty; allowed: auto | never | the path of a checkpoint");
     }
+    HPS_TRY(check_objective(config));
     HPS_TRY(check_adam(config));
     return check_holdout(config);
 }
@@ -87,6 +178,20 @@ static hps_status check_eval(const hps_config *config)
     }
     HPS_TRY(check_holdout(config));
     return check_model_named(config, "eval.model", config->eval.model);
+}
+
+static hps_status check_encode(const hps_config *config)
+{
+    if (config->encode.store.count == 0 && config->data.store.count == 0) {
+        return hps_config_fail(config, "encode.store",
+                               "missing, and there is no data.store either; name the activations by one of them");
+    }
+    if (config->data.holdout == 0 && config->encode.rows == HPS_ROWS_HOLDOUT) {
+        return hps_config_fail(config, "encode.rows",
+                               "there are no held-out rows, data.holdout is 0; allowed then: train | all");
+    }
+    HPS_TRY(check_holdout(config));
+    return check_model_named(config, "encode.model", config->encode.model);
 }
 
 static hps_status check_export(const hps_config *config)
@@ -131,6 +236,8 @@ hps_status hps_config_check(const hps_config *config, const char *command)
         return check_train(config);
     case HPS_FOR_EVAL:
         return check_eval(config);
+    case HPS_FOR_ENCODE:
+        return check_encode(config);
     case HPS_FOR_EXPORT:
         return check_export(config);
     case HPS_FOR_SHUFFLE:

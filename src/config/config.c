@@ -187,5 +187,8 @@ hps_status hps_config_resolve(hps_config *config, int64_t d, const char *hook)
         const int64_t power = nearest_power_of_two((double)d / 2);
         config->train.aux.k = power < latents ? power : latents;
     }
+    if (config->train.k_start == HPS_AUTO_INT) {
+        config->train.k_start = config->model.k;
+    }
     return config->data.hook[0] == '\0' ? hps_string_copy(&config->data.hook, hook, strlen(hook)) : HPS_OK;
 }

@@ -102,7 +102,7 @@ static hps_status set_key(const reader *r, int number, const yaml_node_t *name, 
     if (known->given) {
         return hps_place_fail(&here, key->path, "given twice, first in line %zu; keep one", known->line);
     }
-    if (key->type == HPS_KEY_LIST && node->type == YAML_SEQUENCE_NODE) {
+    if (hps_schema_many(key) && node->type == YAML_SEQUENCE_NODE) {
         HPS_TRY(set_sequence(r, key, node));
     } else {
         const hps_place place = place_of(r, node);

@@ -141,6 +141,9 @@ const char *hps_schema_allowed(const hps_key *key, char text[HPS_ALLOWED_MAX])
     case HPS_KEY_LIST:
         snprintf(text, HPS_ALLOWED_MAX, "a path or a list of paths");
         break;
+    case HPS_KEY_INTS:
+        snprintf(text, HPS_ALLOWED_MAX, "a list of integers, each at least %.15g", key->lowest);
+        break;
     case HPS_KEY_STRING:
         snprintf(text, HPS_ALLOWED_MAX, "text");
         break;
@@ -150,7 +153,7 @@ const char *hps_schema_allowed(const hps_key *key, char text[HPS_ALLOWED_MAX])
 
 unsigned hps_schema_command(const char *name)
 {
-    static const char *const names[] = {"synth", "shuffle", "train", "eval", "export", "import"};
+    static const char *const names[] = {"synth", "shuffle", "train", "eval", "export", "import", "encode"};
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(names[i], name) == 0) {

@@ -72,9 +72,9 @@ hps_status hps_override_apply(hps_config *config, const char *said)
     }
     const hps_key *key = &hps_schema[number];
     const hps_scalar value = {equals + 1, strlen(equals + 1), false};
-    if (key->type == HPS_KEY_LIST && value.length >= 2 && value.text[0] == '[' && value.text[value.length - 1] == ']') {
+    if (hps_schema_many(key) && value.length >= 2 && value.text[0] == '[' && value.text[value.length - 1] == ']') {
         HPS_TRY(set_parts(config, key, &place, value.text));
-    } else if (key->type == HPS_KEY_LIST && value.length == 0) {
+    } else if (hps_schema_many(key) && value.length == 0) {
         HPS_TRY(hps_value_set(config, key, &place, &value, 0, true));
     } else {
         HPS_TRY(hps_value_set(config, key, &place, &value, 1, false));

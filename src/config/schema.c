@@ -8,8 +8,9 @@ enum { LATENTS_MAX = 2147483646, BATCH_MAX = 16777216 };
 
 #define WORDS(name, ...) static const hps_word name[] = {__VA_ARGS__, {NULL, 0}}
 WORDS(scales, {"none", HPS_SCALE_NONE}, {"dataset", HPS_SCALE_DATASET}, {"token", HPS_SCALE_TOKEN});
-WORDS(selects, {"topk", HPS_SELECT_TOPK});
-WORDS(objectives, {"plain", HPS_OBJECTIVE_PLAIN});
+WORDS(selects, {"topk", HPS_SELECT_TOPK}, {"batch_topk", HPS_SELECT_BATCH_TOPK}, {"gradient", HPS_SELECT_GRADIENT});
+WORDS(objectives, {"plain", HPS_OBJECTIVE_PLAIN}, {"multi_topk", HPS_OBJECTIVE_MULTI_TOPK},
+      {"hierarchical", HPS_OBJECTIVE_HIERARCHICAL}, {"matryoshka", HPS_OBJECTIVE_MATRYOSHKA});
 WORDS(backends, {"auto", HPS_BACKEND_AUTO}, {"ref", HPS_BACKEND_REF}, {"blas", HPS_BACKEND_BLAS});
 WORDS(rows, {"holdout", HPS_ROWS_HOLDOUT}, {"train", HPS_ROWS_TRAIN}, {"all", HPS_ROWS_ALL});
 WORDS(formats_in, {"auto", HPS_FORMAT_AUTO}, {"saelens", HPS_FORMAT_SAELENS}, {"sparsify", HPS_FORMAT_SPARSIFY});
@@ -20,14 +21,17 @@ WORDS(dtypes, {"float16", HPS_STORE_FLOAT16}, {"bfloat16", HPS_STORE_BFLOAT16}, 
 
 const hps_key hps_schema[] = {
     {"output", HPS_KEY_STRING, AT(output), .needed = HPS_FOR_TRAIN,
-     .used = HPS_FOR_TRAIN | HPS_FOR_EVAL | HPS_FOR_EXPORT, .help = "the one directory that a run writes to"},
+     .used = HPS_FOR_TRAIN | HPS_FOR_EVAL | HPS_FOR_EXPORT | HPS_FOR_ENCODE,
+     .help = "the one directory that a run writes to"},
 
-    {"data.store", HPS_KEY_LIST, AT(data.store), .needed = HPS_FOR_TRAIN, .used = HPS_FOR_TRAIN | HPS_FOR_EVAL,
+    {"data.store", HPS_KEY_LIST, AT(data.store), .needed = HPS_FOR_TRAIN,
+     .used = HPS_FOR_TRAIN | HPS_FOR_EVAL | HPS_FOR_ENCODE,
      .help = "the activation store: HDF5 files, or directories of them, one store in the order given"},
-    {"data.hook", HPS_KEY_STRING, AT(data.hook), "", .hashed = true, .used = HPS_FOR_TRAIN | HPS_FOR_EVAL,
+    {"data.hook", HPS_KEY_STRING, AT(data.hook), "", .hashed = true,
+     .used = HPS_FOR_TRAIN | HPS_FOR_EVAL | HPS_FOR_ENCODE,
      .help = "dataset under /activations, or an absolute path in the file; \"\": the only one there is"},
     {"data.holdout", HPS_KEY_REAL, AT(data.holdout), "0.02", RANGE(0, ANY), .hashed = true,
-     .used = HPS_FOR_TRAIN | HPS_FOR_EVAL, .unit = "rows, or below 1 a share of the store",
+     .used = HPS_FOR_TRAIN | HPS_FOR_EVAL | HPS_FOR_ENCODE, .unit = "rows, or below 1 a share of the store",
      .help = "what is never trained on and held back for evaluation"},
     {"data.scale", HPS_KEY_WORD, AT(data.scale), "dataset", .words = scales, .hashed = true, .used = HPS_FOR_TRAIN,
      .help = "dataset: one factor, so that the mean squared norm is d; token: mean removed and norm sqrt(d), each"},
@@ -39,10 +43,36 @@ const hps_key hps_schema[] = {
     {"model.k", HPS_KEY_INT, AT(model.k), RANGE(1, LATENTS_MAX), .hashed = true, .needed = HPS_FOR_TRAIN,
      .used = HPS_FOR_TRAIN, .help = "latents that a token may use, at most model.latents"},
     {"model.select", HPS_KEY_WORD, AT(model.select), "topk", .words = selects, .hashed = true, .used = HPS_FOR_TRAIN,
-     .help = "which latents a token uses: the k largest pre-activations (Gao et al. 2024)"},
+     .help = "a token's k largest; the k * batch largest of a batch; or the k best by value and effect on the loss"},
+    {"model.alpha", HPS_KEY_REAL, AT(model.alpha), "1", RANGE(0, ANY), .hashed = true, .used = HPS_FOR_TRAIN,
+     .help = "select gradient ranks by z (alpha + beta |<w, g>|)"},
+    {"model.beta", HPS_KEY_REAL, AT(model.beta), "1", RANGE(0, ANY), .hashed = true, .used = HPS_FOR_TRAIN,
+     .unit = "of gradients divided by their RMS norm", .help = "weight of the first-order effect; 0: as topk"},
 
     {"train.objective", HPS_KEY_WORD, AT(train.objective), "plain", .words = objectives, .hashed = true,
-     .used = HPS_FOR_TRAIN, .help = "squared error of the whole reconstruction"},
+     .used = HPS_FOR_TRAIN, .help = "which partial reconstructions the loss counts; plain: only the whole"},
+    {"train.k_start", HPS_KEY_INT, AT(train.k_start), "auto", RANGE(1, LATENTS_MAX), .automatic = true, .hashed = true,
+     .used = HPS_FOR_TRAIN, .help = "k of the first step; auto: model.k"},
+    {"train.k_steps", HPS_KEY_INT, AT(train.k_steps), "0", RANGE(0, ANY), .hashed = true, .used = HPS_FOR_TRAIN,
+     .unit = "steps", .help = "k goes linearly from train.k_start to model.k over these"},
+    {"train.multi.factor", HPS_KEY_INT, AT(train.multi.factor), "4", RANGE(2, 1024), .hashed = true,
+     .used = HPS_FOR_TRAIN, .help = "multi_topk: the second loss uses factor * k latents (Gao et al. 2024, 5.3)"},
+    {"train.multi.weight", HPS_KEY_REAL, AT(train.multi.weight), "0.125", RANGE(0, ANY), .hashed = true,
+     .used = HPS_FOR_TRAIN, .help = "multi_topk: weight of the second loss beside the first"},
+    {"train.hierarchical.levels", HPS_KEY_INTS, AT(train.hierarchical.levels), "[]", RANGE(1, LATENTS_MAX),
+     .hashed = true, .used = HPS_FOR_TRAIN,
+     .help = "hierarchical: the k at which the error counts, the last model.k; []: all from 1"},
+    {"train.matryoshka.prefixes", HPS_KEY_INTS, AT(train.matryoshka.prefixes), "[]", RANGE(1, LATENTS_MAX),
+     .hashed = true, .used = HPS_FOR_TRAIN,
+     .help = "matryoshka: nested sizes, the last model.latents; []: n/32, then n/16, n/8, n/4 more, and n"},
+    {"train.matryoshka.random", HPS_KEY_INT, AT(train.matryoshka.random), "0", RANGE(0, 32), .hashed = true,
+     .used = HPS_FOR_TRAIN, .help = "matryoshka: so many sizes, drawn anew each step; 0: the fixed ones"},
+    {"train.matryoshka.smallest", HPS_KEY_INT, AT(train.matryoshka.smallest), "1", RANGE(1, LATENTS_MAX),
+     .hashed = true, .used = HPS_FOR_TRAIN, .help = "matryoshka: least of the drawn sizes"},
+    {"train.threshold.start_step", HPS_KEY_INT, AT(train.threshold.start_step), "1000", RANGE(0, ANY), .hashed = true,
+     .used = HPS_FOR_TRAIN, .unit = "steps", .help = "batch_topk: the threshold for use is averaged from here on"},
+    {"train.threshold.decay", HPS_KEY_REAL, AT(train.threshold.decay), "0.999", RANGE(0, 1), .below = true,
+     .hashed = true, .used = HPS_FOR_TRAIN, .help = "batch_topk: decay of that average"},
     {"train.tokens", HPS_KEY_INT, AT(train.tokens), RANGE(1, ANY), .hashed = true, .needed = HPS_FOR_TRAIN,
      .used = HPS_FOR_TRAIN, .unit = "tokens", .help = "length of the training; the last step is a whole batch"},
     {"train.batch", HPS_KEY_INT, AT(train.batch), "4096", RANGE(1, BATCH_MAX), .hashed = true, .used = HPS_FOR_TRAIN,
@@ -90,13 +120,14 @@ const hps_key hps_schema[] = {
     {"train.resume", HPS_KEY_STRING, AT(train.resume), "auto", .used = HPS_FOR_TRAIN,
      .help = "auto: from the newest checkpoint in output, if any; never; or the path of a checkpoint"},
 
-    {"grid.groups", HPS_KEY_INT, AT(grid.groups), "1", RANGE(1, 1048576), .used = HPS_FOR_TRAIN | HPS_FOR_EVAL,
+    {"grid.groups", HPS_KEY_INT, AT(grid.groups), "1", RANGE(1, 1048576),
+     .used = HPS_FOR_TRAIN | HPS_FOR_EVAL | HPS_FOR_ENCODE,
      .help = "data groups R; the ranks of one group share one dictionary"},
     {"grid.threads", HPS_KEY_INT, AT(grid.threads), "auto", RANGE(1, 4096), .automatic = true, .used = HPS_FOR_ALL,
      .help = "OpenMP threads a rank; auto: what OMP_NUM_THREADS or the binding allows"},
 
     {"kernels.backend", HPS_KEY_WORD, AT(kernels.backend), "auto", .words = backends,
-     .used = HPS_FOR_TRAIN | HPS_FOR_EVAL,
+     .used = HPS_FOR_TRAIN | HPS_FOR_EVAL | HPS_FOR_ENCODE,
      .help = "how the encoder's product is computed; the result is the same bits"},
 
     {"shuffle.input", HPS_KEY_LIST, AT(shuffle.input), .needed = HPS_FOR_SHUFFLE, .used = HPS_FOR_SHUFFLE,
@@ -145,6 +176,25 @@ const hps_key hps_schema[] = {
      .help = "which rows of the store"},
     {"eval.batch", HPS_KEY_INT, AT(eval.batch), "4096", RANGE(1, BATCH_MAX), .used = HPS_FOR_EVAL, .unit = "tokens",
      .help = "taken at a time; does not change the result"},
+    {"eval.curve", HPS_KEY_INT, AT(eval.curve), "auto", RANGE(1, LATENTS_MAX), .automatic = true, .used = HPS_FOR_EVAL,
+     .unit = "latents a token", .help = "ev_at_k is taken at 1, 2, 4, ... up to here; auto: 4 k"},
+    {"eval.shrinkage_rows", HPS_KEY_INT, AT(eval.shrinkage_rows), "1024", RANGE(0, ANY), .used = HPS_FOR_EVAL,
+     .unit = "rows", .help = "on which values are refined to measure shrinkage; 0: not measured"},
+    {"eval.max_cos", HPS_KEY_BOOL, AT(eval.max_cos), "true", .used = HPS_FOR_EVAL,
+     .help = "measure how close each decoder row is to its nearest other (2 n^2 d operations)"},
+
+    {"encode.model", HPS_KEY_STRING, AT(encode.model), "", .used = HPS_FOR_ENCODE,
+     .help = "run directory, checkpoint or imported model; \"\": output"},
+    {"encode.store", HPS_KEY_LIST, AT(encode.store), "", .used = HPS_FOR_ENCODE,
+     .help = "the store to encode; \"\": data.store"},
+    {"encode.rows", HPS_KEY_WORD, AT(encode.rows), "all", .words = rows, .used = HPS_FOR_ENCODE,
+     .help = "which rows of the store"},
+    {"encode.batch", HPS_KEY_INT, AT(encode.batch), "4096", RANGE(1, BATCH_MAX), .used = HPS_FOR_ENCODE,
+     .unit = "tokens", .help = "taken at a time; does not change the result"},
+    {"encode.output", HPS_KEY_STRING, AT(encode.output), .needed = HPS_FOR_ENCODE, .used = HPS_FOR_ENCODE,
+     .help = "file to write (.h5): the codes as a sparse matrix in CSR form"},
+    {"encode.order", HPS_KEY_BOOL, AT(encode.order), "false", .used = HPS_FOR_ENCODE,
+     .help = "write beside each value its place by size among the token's"},
 
     {"export.model", HPS_KEY_STRING, AT(export.model), "", .used = HPS_FOR_EXPORT,
      .help = "run directory or checkpoint; \"\": output"},
@@ -152,6 +202,10 @@ const hps_key hps_schema[] = {
      .help = "which program reads the folder"},
     {"export.output", HPS_KEY_STRING, AT(export.output), "", .used = HPS_FOR_EXPORT,
      .help = "folder to write; \"\": export-FORMAT in output"},
+    {"export.k", HPS_KEY_INT, AT(export.k), "auto", RANGE(1, LATENTS_MAX), .automatic = true, .used = HPS_FOR_EXPORT,
+     .help = "latents that a token may use there; auto: the model's k"},
+    {"export.prefix", HPS_KEY_INT, AT(export.prefix), "auto", RANGE(1, LATENTS_MAX), .automatic = true,
+     .used = HPS_FOR_EXPORT, .help = "only the first so many latents, as a dictionary of its own; auto: all"},
 
     {"import.input", HPS_KEY_STRING, AT(import.input), .needed = HPS_FOR_IMPORT, .used = HPS_FOR_IMPORT,
      .help = "folder of a SAELens or sparsify dictionary"},

@@ -10,7 +10,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-typedef enum { HPS_KEY_STRING, HPS_KEY_LIST, HPS_KEY_INT, HPS_KEY_REAL, HPS_KEY_BOOL, HPS_KEY_WORD } hps_key_type;
+typedef enum {
+    HPS_KEY_STRING,
+    HPS_KEY_LIST,
+    HPS_KEY_INT,
+    HPS_KEY_INTS,
+    HPS_KEY_REAL,
+    HPS_KEY_BOOL,
+    HPS_KEY_WORD
+} hps_key_type;
 
 /* Commands as bits. */
 enum {
@@ -20,7 +28,8 @@ enum {
     HPS_FOR_EVAL = 8,
     HPS_FOR_EXPORT = 16,
     HPS_FOR_IMPORT = 32,
-    HPS_FOR_ALL = 63
+    HPS_FOR_ENCODE = 64,
+    HPS_FOR_ALL = 127
 };
 
 /* One of the words that a key may be, and the enum's value for it. */
@@ -51,6 +60,12 @@ extern const int hps_schema_keys;
 
 /* Local.  Number of the row with this path, or -1. */
 int hps_schema_find(const char *path);
+
+/* Local.  Whether a key takes a list. */
+static inline bool hps_schema_many(const hps_key *key)
+{
+    return key->type == HPS_KEY_LIST || key->type == HPS_KEY_INTS;
+}
 
 /* Local.  Whether path names a section ("train", "train.aux"). */
 bool hps_schema_section(const char *path);

@@ -37,6 +37,10 @@ void hps_value_clear(hps_config *config, const hps_key *key)
         HPS_FREE(field_of(config, key));
     } else if (key->type == HPS_KEY_LIST) {
         clear_list(field_of(config, key));
+    } else if (key->type == HPS_KEY_INTS) {
+        hps_ints *ints = field_of(config, key);
+        HPS_FREE(&ints->items);
+        ints->count = 0;
     }
 }
 
@@ -120,6 +124,25 @@ static hps_status set_integer(const hps_key *key, const hps_place *place, const 
     return HPS_OK;
 }
 
+static hps_status set_ints(const hps_key *key, const hps_place *place, const hps_scalar *items, int64_t count,
+                           hps_ints *field)
+{
+    hps_ints ints = {.count = count};
+    hps_status status = HPS_OK;
+
+    HPS_TRY(HPS_ALLOC(&ints.items, count, "configuration"));
+    for (int64_t i = 0; i < count && status == HPS_OK; i++) {
+        status = set_integer(key, place, &items[i], &ints.items[i]);
+    }
+    if (status != HPS_OK) {
+        HPS_FREE(&ints.items);
+        return status;
+    }
+    HPS_FREE(&field->items);
+    *field = ints;
+    return HPS_OK;
+}
+
 static hps_status set_real(const hps_key *key, const hps_place *place, const hps_scalar *item, double *field)
 {
     double value = HPS_AUTO_REAL;
@@ -165,6 +188,9 @@ hps_status hps_value_set(hps_config *config, const hps_key *key, const hps_place
     if (key->type == HPS_KEY_LIST) {
         return set_list(key, place, items, count, field);
     }
+    if (key->type == HPS_KEY_INTS) {
+        return set_ints(key, place, items, count, field);
+    }
     if (list) {
         return refuse(key, place, "a list, where one value is wanted");
     }
@@ -193,7 +219,7 @@ hps_status hps_value_default(hps_config *config, const hps_key *key)
     if (key->type == HPS_KEY_STRING && text == NULL) {
         return hps_string_copy(field_of(config, key), "", 0);
     }
-    if (text == NULL || key->type == HPS_KEY_LIST) {
+    if (text == NULL || key->type == HPS_KEY_LIST || key->type == HPS_KEY_INTS) {
         return HPS_OK;
     }
     const hps_scalar item = {text, strlen(text), false};
@@ -244,6 +270,17 @@ static void write_list(const hps_list *list, FILE *file)
     fputc(']', file);
 }
 
+static void write_ints(const hps_ints *ints, FILE *file)
+{
+    char text[HPS_NUMBER_MAX];
+
+    fputc('[', file);
+    for (int64_t i = 0; i < ints->count; i++) {
+        fprintf(file, "%s%s", i > 0 ? ", " : "", hps_number_of_integer(ints->items[i], text));
+    }
+    fputc(']', file);
+}
+
 static void write_word(const hps_key *key, const void *field, FILE *file)
 {
     unsigned value;
@@ -267,6 +304,9 @@ void hps_value_write(const hps_config *config, const hps_key *key, FILE *file)
         break;
     case HPS_KEY_LIST:
         write_list(field, file);
+        break;
+    case HPS_KEY_INTS:
+        write_ints(field, file);
         break;
     case HPS_KEY_INT:
         fputs(*(const int64_t *)field == HPS_AUTO_INT ? "auto" : hps_number_of_integer(*(const int64_t *)field, text),

@@ -113,7 +113,7 @@ static void value_text(const hps_config *config, const hps_key *key, char *text,
     text[size - 1] = '\0';
 }
 
-enum { VALUE_MAX = 4096 };
+enum { VALUE_MAX = 65536 };
 
 static uint64_t fnv1a(uint64_t hash, const char *text)
 {

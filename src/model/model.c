@@ -103,6 +103,8 @@ hps_status hps_model_create(const hps_grid *grid, int64_t n, int64_t d, int64_t 
     made->ldd = round_up(shard.w);
     made->k = k;
     made->scale = 1;
+    made->alpha = 1;
+    made->threshold = -1;
     const hps_status status = create_arrays(made, roles);
     if (status != HPS_OK) {
         hps_model_destroy(&made);

@@ -15,8 +15,13 @@
 #include <stdio.h>
 
 typedef enum { HPS_SCALE_NONE, HPS_SCALE_DATASET, HPS_SCALE_TOKEN } hps_scale;
-typedef enum { HPS_SELECT_TOPK } hps_select;
-typedef enum { HPS_OBJECTIVE_PLAIN } hps_objective;
+typedef enum { HPS_SELECT_TOPK, HPS_SELECT_BATCH_TOPK, HPS_SELECT_GRADIENT } hps_select;
+typedef enum {
+    HPS_OBJECTIVE_PLAIN,
+    HPS_OBJECTIVE_MULTI_TOPK,
+    HPS_OBJECTIVE_HIERARCHICAL,
+    HPS_OBJECTIVE_MATRYOSHKA
+} hps_objective;
 typedef enum { HPS_BACKEND_AUTO, HPS_BACKEND_REF, HPS_BACKEND_BLAS } hps_backend;
 typedef enum { HPS_ROWS_HOLDOUT, HPS_ROWS_TRAIN, HPS_ROWS_ALL } hps_rows;
 typedef enum { HPS_FORMAT_AUTO, HPS_FORMAT_SAELENS, HPS_FORMAT_SPARSIFY } hps_format;
@@ -27,6 +32,14 @@ typedef struct {
     char **items;
     int64_t count;
 } hps_list;
+
+enum { HPS_PREFIXES_MAX = 32 }; /* most sizes of a Matryoshka dictionary */
+
+/* A list of whole numbers. */
+typedef struct {
+    int64_t *items;
+    int64_t count;
+} hps_ints;
 
 /* A key written `auto` holds this value until the command resolves it. */
 #define HPS_AUTO_INT  INT64_MIN
@@ -46,10 +59,29 @@ typedef struct {
     struct {
         int64_t latents, k;
         hps_select select;
+        double alpha, beta; /* of the score z (alpha + beta |<w, g>|) of select gradient */
     } model;
 
     struct {
         hps_objective objective;
+        int64_t k_start; /* auto: model.k */
+        int64_t k_steps; /* k goes linearly from k_start to model.k over these */
+        struct {
+            int64_t factor; /* slots factor * k */
+            double weight;  /* of L(factor k) beside L(k) */
+        } multi;
+        struct {
+            hps_ints levels; /* empty: 1 .. k */
+        } hierarchical;
+        struct {
+            hps_ints prefixes; /* empty: n/32, then n/16, n/8, n/4 more, and n */
+            int64_t random;    /* lengths redrawn each step, n among them; 0: fixed prefixes */
+            int64_t smallest;  /* of the random lengths */
+        } matryoshka;
+        struct {
+            int64_t start_step;
+            double decay;
+        } threshold;    /* BatchTopK's, for use after training */
         int64_t tokens; /* tokens to train on; the last step is a whole batch */
         int64_t batch;  /* tokens a step over the whole job */
         double lr;      /* auto: 2e-4 / sqrt(latents / 16384) */
@@ -112,12 +144,26 @@ typedef struct {
         hps_list store; /* "": data.store */
         hps_rows rows;
         int64_t batch;
+        int64_t curve; /* ev_at_k goes up to so many latents; auto: 4 k */
+        int64_t shrinkage_rows;
+        bool max_cos;
     } eval;
+
+    struct {
+        char *model;    /* as eval.model */
+        hps_list store; /* as eval.store */
+        hps_rows rows;
+        int64_t batch;
+        char *output; /* file to write (.h5) */
+        bool order;   /* each latent's place by value beside it */
+    } encode;
 
     struct {
         char *model; /* as eval.model */
         hps_format format;
-        char *output; /* folder to write; "": output/export-FORMAT */
+        char *output;   /* folder to write; "": output/export-FORMAT */
+        int64_t k;      /* auto: the model's */
+        int64_t prefix; /* only the first so many latents; auto: all */
     } export;
 
     struct {
@@ -157,7 +203,8 @@ hps_status hps_config_fail(const hps_config *config, const char *key, const char
 
 /*
  * Local.  Puts numbers in the place of `auto`, once the store is open: train.lr = 2e-4 / sqrt(latents / 16384),
- * train.aux.k = the power of two nearest d / 2 (the lower of two), at most latents; an empty data.hook becomes `hook`.
+ * train.aux.k = the power of two nearest d / 2 (the lower of two), at most latents; train.k_start = model.k; an empty
+ * data.hook becomes `hook`.
  * grid.threads is not touched.  Errors: HPS_ENOMEM.
  */
 hps_status hps_config_resolve(hps_config *config, int64_t d, const char *hook);

@@ -11,6 +11,7 @@
 
 #include "hpsae/base/status.h"
 #include "hpsae/comm/grid.h"
+#include "hpsae/config/config.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,6 +34,11 @@ typedef struct {
     int64_t k;
     hps_norm norm; /* what is done to an activation before it enters: nothing; x * scale; token normalisation */
     double scale;  /* for HPS_NORM_SCALE, else 1 */
+    hps_select select;
+    double alpha, beta; /* of HPS_SELECT_GRADIENT; else 1, 0 */
+    double threshold;   /* of HPS_SELECT_BATCH_TOPK in use: latents with p above it fire; negative: not known yet */
+    int prefixes;       /* of a Matryoshka dictionary of fixed sizes; else 0 */
+    int64_t prefix[HPS_PREFIXES_MAX]; /* nested sizes, ascending, the last n */
     hps_tensors role[HPS_ROLES]; /* roles that do not exist have NULL pointers */
     int64_t
         *fired; /* [n] tokens seen when the latent last fired, the same on every rank; only in training, else NULL */
