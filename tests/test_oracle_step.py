@@ -18,8 +18,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "ora
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "analysis"))
 import program
 import run_files
+import sae
+import slots as choice
 import tap
-import topk_sae as sae
 
 D, N, K, BATCH, HOLDOUT, STEPS, LR = 45, 70, 4, 96, 8, 20, 3e-3
 # Tolerances, in units of a tensor's largest entry; float32 rounds to 6e-8.  A gradient sums up to BATCH products and is
@@ -153,7 +154,7 @@ def compare_log(worst, line, log, n):
 def check_initial(case, params, x):
     """Unit rows, the encoder a multiple of the decoder that keeps the mean norm about b, b the geometric median."""
     alpha = np.mean(np.linalg.norm(params.W_enc, axis=1))
-    slots = sae.plain(sae.top_k(sae.preactivations(params, x), K))
+    slots = choice.plain(choice.top_k(sae.preactivations(params, x), K))
     rebuilt = np.mean(np.linalg.norm(sae.reconstruct(params, x, slots) - params.b_dec, axis=1))
     distance = np.linalg.norm(x - params.b_dec, axis=1)
     pull = np.linalg.norm(np.mean((x - params.b_dec) / distance[:, None], axis=0))
@@ -182,7 +183,7 @@ def test_case(case):
             log = compare_step(worst, before, after, x, options)
             compare_log(worst, lines[step], log, N)
             own = sae.train_step(trajectory, x, options)
-            gap, aux_steps = min(gap, log["gap"], own["gap"]), aux_steps + (own["aux"] > 0)
+            gap, aux_steps = min(gap, log["gap"], own["gap"]), aux_steps + (own["aux_fvu"] > 0)
             before = after
         size, tensor = difference(before.value, trajectory.value)
         worst.add("trajectory", TRAJECTORY, size, tensor)

@@ -7,7 +7,7 @@ import tempfile
 import h5py
 import numpy as np
 
-import topk_sae as sae
+import sae
 
 SLOWER = int(os.environ.get("TEST_SLOWER", "1"))  # under sanitizers everything takes longer
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -16,6 +16,9 @@ ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
     "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1",
+    # A job that ends with a status other than 0 is over when its ranks are: mpirun need not wait for them.
+    "OMPI_MCA_odls_base_sigkill_timeout": "0",
+    "OMPI_MCA_ess_singleton_isolated": "1",
 }
 
 
@@ -31,10 +34,13 @@ class Directory:
 
 
 def run(ranks, *arguments, threads=1, seconds=300):
-    """`mpirun -n ranks hpsae arguments`: (exit status, stdout, stderr).  A hang ends with status 124."""
+    """`mpirun -n ranks hpsae arguments`: (exit status, stdout, stderr).  A hang ends with status 124.
+
+    One rank is started as it is, which takes a fraction of the time of mpirun -n 1.
+    """
     environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
-    mpirun = os.environ.get("MPIRUN", "mpirun").split()
-    command = ["timeout", "--kill-after=5", seconds * SLOWER, *mpirun, "-n", ranks, PROGRAM, *arguments]
+    mpirun = [*os.environ.get("MPIRUN", "mpirun").split(), "-n", ranks] if ranks > 1 else []
+    command = ["timeout", "--kill-after=5", seconds * SLOWER, *mpirun, PROGRAM, *arguments]
     done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
 
@@ -48,8 +54,9 @@ def children(pid):
         return []
 
 
-def write_store(path, rows, hook="test"):
-    """An activation store of float32 rows [N, d] that says it is shuffled, with its statistics."""
+def write_store(path, rows, hook="test", gradients=None):
+    """An activation store of float32 rows [N, d] that says it is shuffled, with its statistics; gradients of the rows
+    beside them, [N, d], with their root mean square norm."""
     rows = np.asarray(rows, dtype=np.float32)
     exact = rows.astype(np.float64)
     with h5py.File(path, "w") as file:
@@ -58,6 +65,14 @@ def write_store(path, rows, hook="test"):
         data = file.create_dataset(f"activations/{hook}", data=rows)
         data.attrs.update({"hook_name": hook, "n_tokens": len(rows), "mean": exact.mean(axis=0),
                            "mean_sq_norm": np.mean(np.sum(exact**2, axis=1))})
+        if gradients is not None:
+            data = file.create_dataset(f"gradients/{hook}", data=np.asarray(gradients, dtype=np.float32))
+            data.attrs.update({"hook_name": hook, "rms_norm": rms_norm(data[...])})
+
+
+def rms_norm(rows):
+    """The root of the mean squared norm of rows [N, d]."""
+    return np.sqrt(np.mean(np.sum(np.asarray(rows, dtype=np.float64) ** 2, axis=1)))
 
 
 def read_params(file, role):

@@ -1,13 +1,15 @@
-"""A TopK sparse autoencoder and one step of its training, in NumPy and double precision.
+"""A sparse autoencoder and one step of its training, in NumPy and double precision.
 
 Written from the formulas alone, as slow and as plain as they are on paper: it is what the program is tested against, so
 it shares nothing with it.  Shapes: x [B, d] activations as they enter the model (already scaled), W_enc [n, d],
 b_enc [n], W_dec [n, d] (row = direction of a latent), b [d].  Sources: Gao et al. 2024 (arXiv:2406.04093), eq. 2,
-appendices A.1 (optimisation) and A.2 (AuxK).
+appendices A.1 (optimisation) and A.2 (AuxK); for selections and objectives see slots.py.
 """
 import dataclasses
 
 import numpy as np
+
+import slots as choice
 
 TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
 
@@ -32,19 +34,6 @@ class Params:
         return self.map(np.zeros_like)
 
 
-@dataclasses.dataclass
-class Slots:
-    """The latents that a token selected, in the order in which the reconstruction adds them.
-
-    latent [B, K] numbers; weight [B, K] of the residual after each slot; weight0 [B] of the bias alone.  The weights of
-    a token sum to 1.  A slot whose pre-activation is not positive has value 0 and so changes nothing.
-    """
-
-    latent: np.ndarray
-    weight: np.ndarray
-    weight0: np.ndarray
-
-
 # ---- forward ----------------------------------------------------------------------------------------------------
 
 def scale_rows(x, scale, mean_sq_norm=None):
@@ -64,25 +53,6 @@ def preactivations(params, x):
     return (x - params.b_dec) @ params.W_enc.T + params.b_enc
 
 
-def top_k(p, k):
-    """Latents [B, k] of the k largest values of each row, largest first, equal values by lower latent first."""
-    return np.argsort(-p, axis=1, kind="stable")[:, :k]
-
-
-def selection_gap(p, k):
-    """Smallest distance between a value that is selected and one that is not, and of a selected one from 0."""
-    ranked = -np.sort(-p, axis=1)
-    gap = np.abs(ranked[:, :k]).min()
-    return min(gap, (ranked[:, k - 1] - ranked[:, k]).min()) if k < p.shape[1] else gap
-
-
-def plain(latent):
-    """The plain objective: weight 1 on the residual after the last slot."""
-    weight = np.zeros(latent.shape)
-    weight[:, -1] = 1.0
-    return Slots(latent, weight, np.zeros(len(latent)))
-
-
 def slot_preactivations(params, x, slots):
     """p [B, K] of the slots alone."""
     rows = params.W_enc[slots.latent]
@@ -90,8 +60,8 @@ def slot_preactivations(params, x, slots):
 
 
 def slot_values(params, x, slots):
-    """z = max(p, 0) [B, K]."""
-    return np.maximum(slot_preactivations(params, x, slots), 0.0)
+    """z = max(p, 0) [B, K], 0 where the slot is not used."""
+    return np.where(slots.used, np.maximum(slot_preactivations(params, x, slots), 0.0), 0.0)
 
 
 # ---- the weighted nested reconstruction -------------------------------------------------------------------------
@@ -125,7 +95,7 @@ def nested_gradient(W_dec, base, target, slots, z):
 
 def encoder_gradient(params, x, slots, dz):
     """Adds up what dz [B, K] means for W_enc, b_enc and, through x - b, for b (the tied pre-bias)."""
-    dp = dz * (slot_preactivations(params, x, slots) > 0.0)
+    dp = dz * (slot_values(params, x, slots) > 0.0)
     gradient = params.zeros()
     np.add.at(gradient.W_enc, slots.latent, dp[..., None] * (x - params.b_dec)[:, None, :])
     np.add.at(gradient.b_enc, slots.latent, dp)
@@ -139,16 +109,16 @@ def encoder_gradient(params, x, slots, dz):
 class Aux:
     """What AuxK holds fixed: its slots, the detached error e [B, d], and V_e, e's variance about its batch mean."""
 
-    slots: Slots
+    slots: choice.Slots
     target: np.ndarray
     variance: float
     coefficient: float
 
 
 def reconstruct(params, x, slots):
-    """xhat [B, d] = b + sum z w."""
-    z = slot_values(params, x, slots)
-    return params.b_dec + np.einsum("bk,bkd->bd", z, params.W_dec[slots.latent])
+    """xhat [B, d] = b + sum z w over the tokens' codes."""
+    z = slot_values(params, x, slots)[:, :slots.code]
+    return params.b_dec + np.einsum("bk,bkd->bd", z, params.W_dec[slots.latent[:, :slots.code]])
 
 
 def choose_aux(params, x, slots, dead, k_aux, coefficient):
@@ -161,7 +131,7 @@ def choose_aux(params, x, slots, dead, k_aux, coefficient):
     if variance == 0.0:
         return None
     p = np.where(dead, preactivations(params, x), -np.inf)
-    return Aux(plain(top_k(p, k_aux)), target, variance, coefficient)
+    return Aux(choice.plain(choice.top_k(p, k_aux)), target, variance, coefficient)
 
 
 def batch_loss(params, x, V, slots, aux=None):
@@ -199,6 +169,18 @@ class Options:
     V: float  # E|x - mean|^2 of the sample taken at the start
     lr: float
     steps: int
+    select: str = "topk"
+    objective: str = "plain"
+    alpha: float = 1.0
+    beta: float = 1.0
+    multi_factor: int = 4
+    multi_weight: float = 0.125
+    levels: tuple = ()  # hierarchical; (): 1 .. k
+    prefixes: tuple = ()  # Matryoshka, of this step
+    k_start: int = 0
+    k_steps: int = 0
+    threshold_start: int = 1000
+    threshold_decay: float = 0.999
     warmup_steps: int = 1000
     decay: float = 0.2
     beta1: float = 0.9
@@ -220,6 +202,7 @@ class State:
     fired: np.ndarray  # [n] tokens seen by the job when the latent last had a positive value
     tokens: int = 0
     step: int = 0
+    threshold: float = None  # BatchTopK's, for use after training
 
     @staticmethod
     def start(params):
@@ -277,40 +260,74 @@ def averaged(average, value, decay, step):
     return average.map(lambda a, w: (decay * earlier * a + (1 - decay) * w) / now, value)
 
 
-def choose(state, x, options):
-    """Selection of one batch: (slots, aux, latents that are dead, smallest gap that decided the selection)."""
-    p = preactivations(state.value, x)
-    slots = plain(top_k(p, options.k))
-    gap = selection_gap(p, options.k)
+def choose_slots(params, x, options, k, g=None):
+    """Selection and objective of one batch: (slots, how far the values are from other ones).
+
+    g [B, d] are the gradients of select gradient, divided by their RMS norm.
+    """
+    p = preactivations(params, x)
+    score = p
+    if options.select == "gradient":
+        score = choice.gradient_score(p, params.W_dec, g, options.alpha, options.beta)
+    if options.select == "batch_topk":
+        latent, used, gap = choice.of_batch(p, k)
+    else:
+        width = options.multi_factor * k if options.objective == "multi_topk" else k
+        latent, used, gap = choice.of_tokens(score, width)
+    if options.objective == "plain":
+        return choice.plain(latent, used), gap
+    if options.objective == "matryoshka":
+        return choice.matryoshka(latent, used, options.prefixes), gap
+    gap = min(gap, choice.order_gap(score, latent, used))
+    if options.objective == "multi_topk":
+        return choice.multi_top_k(latent, used, k, options.multi_weight), gap
+    return choice.hierarchical(latent, used, options.levels), gap
+
+
+def choose(state, x, options, g=None):
+    """Everything that one step holds fixed: (slots, aux, latents that are dead, smallest gap that decided it)."""
+    k = choice.annealed_k(options.k, options.k_start, options.k_steps, state.step)
+    slots, gap = choose_slots(state.value, x, options, k, g)
     dead = state.tokens - state.fired >= options.dead_tokens
     aux = None
     if options.aux_k > 0:
         aux = choose_aux(state.value, x, slots, dead, options.aux_k, options.aux_coefficient)
     if aux is not None:
-        gap = min(gap, selection_gap(p[:, dead], aux.slots.latent.shape[1]))
+        gap = min(gap, choice.selection_gap(preactivations(state.value, x)[:, dead], aux.slots.latent.shape[1]))
     return slots, aux, dead, gap
 
 
-def count_fired(state, slots, z, tokens_after):
-    state.fired[np.unique(slots.latent[z > 0.0])] = tokens_after
+def count_fired(state, latents, tokens_after):
+    state.fired[np.unique(latents)] = tokens_after
 
 
-def train_step(state, x, options):
+def follow_threshold(state, smallest, options):
+    """The running mean of the smallest value that each step kept; the first step that counts sets it."""
+    if state.threshold is None:
+        state.threshold = smallest
+    else:
+        state.threshold = options.threshold_decay * state.threshold + (1 - options.threshold_decay) * smallest
+
+
+def train_step(state, x, options, g=None):
     """One step on the batch x, in place.  Returns what a log would say of it, and the gap of its selection."""
-    slots, aux, dead, gap = choose(state, x, options)
-    _, fvu, aux_loss = batch_loss(state.value, x, options.V, slots, aux)
+    slots, aux, dead, gap = choose(state, x, options, g)
+    _, loss, aux_loss = batch_loss(state.value, x, options.V, slots, aux)
     gradient = project(batch_gradient(state.value, x, options.V, slots, aux), state.value)
     grad_norm = norm(gradient)
     gradient = clipped(gradient, options.clip)
-    z = slot_values(state.value, x, slots)
+    fvu = np.mean(np.sum((x - reconstruct(state.value, x, slots)) ** 2, axis=1)) / options.V
+    z = slot_values(state.value, x, slots)[:, :slots.code]
 
+    if options.select == "batch_topk" and state.step >= options.threshold_start and np.any(z > 0.0):
+        follow_threshold(state, z[z > 0.0].min(), options)
     state.step += 1
     state.tokens += len(x)
-    count_fired(state, slots, z, state.tokens)
+    count_fired(state, slots.latent[:, :slots.code][z > 0.0], state.tokens)
     lr = learning_rate(options, state.step)
     update_moments(state, gradient, options)
     move(state, lr, options)
     if options.ema > 0.0:
         state.average = averaged(state.average, state.value, options.ema, state.step)
-    return {"fvu": fvu, "aux": aux_loss, "l0": np.mean(np.sum(z > 0, axis=1)), "dead": int(dead.sum()),
-            "grad_norm": grad_norm, "lr": lr, "gap": gap, "gradient": gradient}
+    return {"loss": loss, "fvu": fvu, "aux_fvu": aux_loss, "l0": np.mean(np.sum(z > 0, axis=1)),
+            "dead": int(dead.sum()), "grad_norm": grad_norm, "lr": lr, "gap": gap, "gradient": gradient}
