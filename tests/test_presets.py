@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Every preset is ready to train: its keys and values are today's, on a store of its kind it starts, and makes two steps
-when it is cut to the size of a test."""
+"""Every preset is ready to train: its keys and values are today's, on a store of its kind it starts, and makes two
+steps when it is cut to the size of a test."""
 import glob
 import json
 import os
@@ -56,12 +56,12 @@ with program.Directory() as directory:
         name = os.path.basename(path)[:-5]
         with open(path, encoding="utf-8") as file:
             text = file.read()
-        tap.check("a placeholder" in text and text.startswith("#"), f"{name}: says what it is, and that the store is yours")
+        tap.check("a placeholder" in text and text.startswith("#"), f"{name}: says what it is, and what to replace")
         output = os.path.join(directory, name)
         own = {"output": output, "data.store": store, "data.holdout": 200}
 
         # With its own numbers, but for the store and what depends on its rows.
-        status, out, err = program.run(1, "train", path, *options(**own), *options(**{"train.sample": 500}), "--dry-run")
+        status, out, err = program.run(1, "train", path, *options(**own, **{"train.sample": 500}), "--dry-run")
         tap.check(status == 0 and "hpsae" not in err, f"{name}: its own numbers pass a dry run", out + err)
 
         status, out, err = program.run(1, "train", path, *options(**{**SMALL, **small_prefixes(path), **own}))
