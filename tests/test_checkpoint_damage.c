@@ -98,16 +98,53 @@ static void unfinished(void)
     MPI_Barrier(grid.model);
     if (grid.p == 0) {
         set_int(scratch_path(directory, "torn.h5"), "complete", 0);
-        set_int(scratch_path(directory, "newer.h5"), "format_version", 2);
+        set_int(scratch_path(directory, "newer.h5"), "format_version", 3);
         CHECK(truncate(scratch_path(directory, "short.h5"), about.st_size / 2) == 0);
     }
     MPI_Barrier(grid.model);
     refused("torn.h5", HPS_EFORMAT, "torn: its writing was never completed");
-    refused("newer.h5", HPS_EFORMAT, "format_version 2; this program reads version 1");
+    refused("newer.h5", HPS_EFORMAT, "format_version 3; this program reads versions 1 to 2");
     snprintf(words, sizeof(words), "truncated, it has only %lld bytes; copy or write it again",
              (long long)about.st_size / 2);
     refused("short.h5", HPS_EFORMAT, words);
     tap_case("torn, truncated, of a newer version");
+}
+
+static void set_real(const char *path, const char *name, double value)
+{
+    const hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), attribute = H5Aopen(file, name, H5P_DEFAULT);
+
+    CHECK(H5Awrite(attribute, H5T_NATIVE_DOUBLE, &value) >= 0);
+    H5Aclose(attribute);
+    H5Fclose(file);
+}
+
+/* The head's checksum covers the selection; what is no selection at all is named. */
+static void damaged_selections(void)
+{
+    hps_model *model = NULL;
+
+    CHECK(hps_model_create(&grid, N, D, K, ALL_ROLES, &model) == HPS_OK);
+    fixture_fill(model, SEED);
+    model->select = HPS_SELECT_BATCH_TOPK;
+    model->threshold = 0.25;
+    model->prefixes = 2;
+    model->prefix[0] = 7;
+    model->prefix[1] = N;
+    CHECK(hps_checkpoint_write(grid.model, model, "", 5, scratch_path(directory, "threshold.h5")) == HPS_OK);
+    CHECK(hps_checkpoint_write(grid.model, model, "", 5, scratch_path(directory, "nan.h5")) == HPS_OK);
+    model->prefix[1] = N - 1;
+    CHECK(hps_checkpoint_write(grid.model, model, "", 5, scratch_path(directory, "prefixes.h5")) == HPS_OK);
+    hps_model_destroy(&model);
+    if (grid.p == 0) {
+        set_real(scratch_path(directory, "threshold.h5"), "threshold", 0.5);
+        set_real(scratch_path(directory, "nan.h5"), "threshold", (double)NAN);
+    }
+    MPI_Barrier(grid.model);
+    refused("threshold.h5", HPS_EFORMAT, "damaged: the head's checksum differs");
+    refused("nan.h5", HPS_EFORMAT, "attribute threshold is missing or no number");
+    refused("prefixes.h5", HPS_EFORMAT, "attribute prefixes is no list of ascending sizes that ends at n, 100");
+    tap_case("another threshold, none, nested sizes that do not end at n");
 }
 
 static void roles_that_are_not_there(void)
@@ -292,6 +329,7 @@ int main(int argc, char **argv)
     scratch_make(directory);
     strangers();
     unfinished();
+    damaged_selections();
     roles_that_are_not_there();
     flipped_bits();
     the_older_is_used();

@@ -1,12 +1,15 @@
 /*
  * A model file does not know how many ranks wrote it: what P ranks write, Q ranks read, bit for bit, for all P and Q up
  * to the size of the job, with latents that no P divides, ranks that own no columns, and tensors moved in many rounds;
- * and the file's bytes are the same for every P.
+ * and the file's bytes are the same for every P.  How the model selects comes back too; a file of version 1, which does
+ * not say it, is a TopK dictionary.
  *
  * ranks: 1 2 3 4 7
  */
 #include "hpsae/base/memory.h"
 #include "hpsae/model/checkpoint_file.h"
+#include "hpsae/model/checksum.h"
+#include "hpsae/store/hdf5.h"
 #include "model_fixture.h"
 #include "scratch.h"
 #include "tap.h"
@@ -29,6 +32,25 @@ static bool sub_grid(int size, hps_grid *grid, MPI_Comm *comm)
     return true;
 }
 
+/* How the models of this test select: no two numbers are alike. */
+static void select_as(hps_model *model, hps_select select)
+{
+    static const int64_t sizes[] = {9, 70, N};
+
+    model->select = select;
+    model->alpha = 0.5;
+    model->beta = 0.1;
+    model->threshold = 1.0 / 3;
+    model->prefixes = 3;
+    memcpy(model->prefix, sizes, sizeof(sizes));
+}
+
+static bool selects_as(const hps_model *model, hps_select select)
+{
+    return model->select == select && model->alpha == 0.5 && model->beta == 0.1 && model->threshold == 1.0 / 3 &&
+           model->prefixes == 3 && model->prefix[0] == 9 && model->prefix[1] == 70 && model->prefix[2] == N;
+}
+
 static void write_on(int size, int64_t d, unsigned roles, const char *path)
 {
     hps_model *model = NULL;
@@ -40,6 +62,7 @@ static void write_on(int size, int64_t d, unsigned roles, const char *path)
         fixture_fill(model, SEED);
         model->norm = HPS_NORM_SCALE;
         model->scale = 0.1;
+        select_as(model, HPS_SELECT_BATCH_TOPK);
         CHECK(hps_checkpoint_write(grid.model, model, config, 77, path) == HPS_OK);
         hps_model_destroy(&model);
         hps_grid_destroy(&grid);
@@ -61,7 +84,7 @@ static void check_model(const hps_grid *grid, const hps_model *model, unsigned r
     }
     CHECK(wrong == 0);
     CHECK(model->shard.P == grid->P && model->k == K && model->norm == HPS_NORM_SCALE && model->scale == 0.1);
-    CHECK(model->tokens == 123456789 && model->step == 4321);
+    CHECK(model->tokens == 123456789 && model->step == 4321 && selects_as(model, HPS_SELECT_BATCH_TOPK));
     CHECK(strcmp(model->hook, "blocks.3.hook_resid_post") == 0 && strcmp(model->model_name, "fixture") == 0);
 }
 
@@ -153,6 +176,8 @@ static void the_head_is_told(const char *directory)
     CHECK(hps_checkpoint_read_head(MPI_COMM_WORLD, path, &head) == HPS_OK);
     CHECK(head.n == N && head.d == 61 && head.k == K && head.tokens == 123456789 && head.step == 4321);
     CHECK(head.config_hash == 77 && head.roles == ALL_ROLES && strcmp(head.config, config) == 0);
+    CHECK(head.select == HPS_SELECT_BATCH_TOPK && head.threshold == 1.0 / 3 && head.alpha == 0.5 && head.beta == 0.1);
+    CHECK(head.prefixes == 3 && head.prefix[0] == 9 && head.prefix[1] == 70 && head.prefix[2] == N);
     CHECK(head.norm == HPS_NORM_SCALE && head.scale == 0.1 && strcmp(head.hook, "blocks.3.hook_resid_post") == 0);
     hps_grid grid;
     hps_model *model = NULL;
@@ -166,6 +191,59 @@ static void the_head_is_told(const char *directory)
     tap_case("the head says what the file holds, with the checksums of the log");
 }
 
+/* As program version 1 left it: no selection, and a head checksum that knows of none. */
+static void make_version_1(const char *path, const hps_checkpoint_head *head)
+{
+    const char *const gone[] = {"select", "alpha", "beta", "threshold"};
+    const int64_t numbers[] = {head->n, head->d, head->k, head->tokens, head->step, head->norm};
+    const uint64_t hashes[] = {head->config_hash, head->checksum_values, head->checksum_state};
+    const char *const texts[] = {head->config, head->hook, head->model_name};
+    uint64_t sum = hps_checksum_bytes(0, numbers, sizeof(numbers));
+    char text[17];
+
+    sum = hps_checksum_bytes(sum, hashes, sizeof(hashes));
+    sum = hps_checksum_bytes(sum, &head->scale, sizeof(head->scale));
+    for (int i = 0; i < 3; i++) {
+        sum = hps_checksum_bytes(sum, texts[i], strlen(texts[i]));
+    }
+    snprintf(text, sizeof(text), "%016llx", (unsigned long long)sum);
+    const hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    for (int i = 0; i < 4; i++) {
+        CHECK(H5Adelete(file, gone[i]) >= 0);
+    }
+    CHECK(hps_h5_set_int(file, "format_version", 1) == HPS_OK);
+    CHECK(hps_h5_set_fixed_text(file, "checksum_head", text) == HPS_OK);
+    H5Fclose(file);
+}
+
+static void version_1_is_topk(const char *directory)
+{
+    const char *path = scratch_path(directory, "before.h5");
+    hps_grid grid;
+    hps_model *model = NULL;
+    hps_checkpoint_head head;
+
+    CHECK(hps_grid_create(MPI_COMM_WORLD, 1, &grid) == HPS_OK);
+    CHECK(hps_model_create(&grid, N, 61, K, ALL_ROLES, &model) == HPS_OK);
+    fixture_fill(model, SEED);
+    CHECK(hps_checkpoint_write(grid.model, model, config, 77, path) == HPS_OK);
+    hps_model_destroy(&model);
+    CHECK(hps_checkpoint_read_head(grid.model, path, &head) == HPS_OK);
+    if (grid.p == 0) {
+        make_version_1(path, &head);
+    }
+    hps_checkpoint_head_free(&head);
+    MPI_Barrier(grid.model);
+    CHECK(hps_checkpoint_read(&grid, path, ALL_ROLES, &model) == HPS_OK);
+    if (model != NULL) {
+        CHECK(model->select == HPS_SELECT_TOPK && model->alpha == 1 && model->beta == 0 && model->threshold < 0);
+        CHECK(model->prefixes == 0 && fixture_holds(model, SEED, HPS_MOMENT1, HPS_MOMENT1));
+    }
+    hps_model_destroy(&model);
+    hps_grid_destroy(&grid);
+    tap_case("a file of format version 1 is a TopK dictionary");
+}
+
 static void averages_are_loaded(const char *directory)
 {
     const char *path = scratch_path(directory, "one.h5");
@@ -175,6 +253,7 @@ static void averages_are_loaded(const char *directory)
     CHECK(hps_grid_create(MPI_COMM_WORLD, 1, &grid) == HPS_OK);
     CHECK(hps_model_load(&grid, path, &model) == HPS_OK);
     CHECK(model != NULL && model->role[HPS_AVERAGE].slab == NULL && fixture_holds(model, SEED, HPS_VALUE, HPS_AVERAGE));
+    CHECK(model != NULL && selects_as(model, HPS_SELECT_BATCH_TOPK));
     hps_model_destroy(&model);
     hps_grid_destroy(&grid);
     tap_case("a model is loaded with its average as its values");
@@ -194,6 +273,7 @@ int main(int argc, char **argv)
     files_are_alike(directory, world);
     the_head_is_told(directory);
     averages_are_loaded(directory);
+    version_1_is_topk(directory);
     scratch_remove(directory);
     tap_done();
     MPI_Finalize();

@@ -70,6 +70,35 @@ static void every_bit_shows(const hps_grid *alone)
     tap_case("any one flipped bit changes it");
 }
 
+/* Of a model that selects otherwise than TopK every number of the selection shows, in the state alone. */
+static void selections_show(const hps_grid *alone)
+{
+    hps_model *model = filled(alone, 1u << HPS_VALUE);
+    hps_checksum sum[6];
+
+    sum[0] = hps_model_checksum(MPI_COMM_SELF, model);
+    model->select = HPS_SELECT_BATCH_TOPK;
+    sum[1] = hps_model_checksum(MPI_COMM_SELF, model);
+    model->threshold = 0.5;
+    sum[2] = hps_model_checksum(MPI_COMM_SELF, model);
+    model->prefixes = 2;
+    model->prefix[0] = 8;
+    model->prefix[1] = N;
+    sum[3] = hps_model_checksum(MPI_COMM_SELF, model);
+    model->prefix[0] = 9;
+    sum[4] = hps_model_checksum(MPI_COMM_SELF, model);
+    model->beta = 2;
+    sum[5] = hps_model_checksum(MPI_COMM_SELF, model);
+    for (int i = 0; i < 6; i++) {
+        CHECK(sum[i].values == sum[0].values);
+        for (int j = 0; j < i; j++) {
+            CHECK(sum[i].state != sum[j].state);
+        }
+    }
+    hps_model_destroy(&model);
+    tap_case("rule, threshold, weights and nested sizes change the checksum of the state");
+}
+
 static void swap(float *a, float *b)
 {
     const float kept = *a;
@@ -138,6 +167,7 @@ int main(int argc, char **argv)
     CHECK(hps_grid_create(MPI_COMM_SELF, 1, &alone) == HPS_OK);
     layouts_agree(&grid, &alone);
     every_bit_shows(&alone);
+    selections_show(&alone);
     exchanges_show(&alone);
     stray_copies_show(&grid);
     memory_is_as_stated(&grid);

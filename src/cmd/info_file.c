@@ -78,6 +78,26 @@ static json_t *roles_of(unsigned roles)
     return names;
 }
 
+/* How it selects; the threshold is null while it is not known. */
+static void add_selection(json_t *about, const hps_checkpoint_head *head)
+{
+    add_text(about, "select", hps_select_name(head->select));
+    if (head->select == HPS_SELECT_GRADIENT) {
+        json_object_set_new(about, "alpha", hps_json_real(head->alpha));
+        json_object_set_new(about, "beta", hps_json_real(head->beta));
+    }
+    if (head->select == HPS_SELECT_BATCH_TOPK) {
+        json_object_set_new(about, "threshold", head->threshold < 0 ? json_null() : hps_json_real(head->threshold));
+    }
+    if (head->prefixes > 0) {
+        json_t *sizes = json_array();
+        for (int i = 0; i < head->prefixes; i++) {
+            json_array_append_new(sizes, json_integer(head->prefix[i]));
+        }
+        json_object_set_new(about, "prefixes", sizes);
+    }
+}
+
 static hps_status describe_model(const hps_context *context, const char *path, json_t *about)
 {
     static const char *const norms[] = {
@@ -90,6 +110,7 @@ static hps_status describe_model(const hps_context *context, const char *path, j
     add_count(about, "latents", head.n);
     add_count(about, "d", head.d);
     add_count(about, "k", head.k);
+    add_selection(about, &head);
     add_count(about, "step", head.step);
     add_count(about, "tokens", head.tokens);
     add_text(about, "hook", head.hook);

@@ -31,7 +31,7 @@ hps_status hps_checkpoint_at(const char *path, hps_status status)
 }
 
 /* Over everything in the head that a stray bit could change without another check noticing. */
-static uint64_t head_checksum(const hps_checkpoint_head *head)
+static uint64_t head_checksum(const hps_checkpoint_head *head, int64_t version)
 {
     const int64_t numbers[] = {head->n, head->d, head->k, head->tokens, head->step, head->norm};
     const uint64_t hashes[] = {head->config_hash, head->checksum_values, head->checksum_state};
@@ -43,7 +43,7 @@ static uint64_t head_checksum(const hps_checkpoint_head *head)
     for (int i = 0; i < 3; i++) {
         sum = hps_checksum_bytes(sum, texts[i], strlen(texts[i]));
     }
-    return sum;
+    return version < HPS_MODEL_FILE_SELECTS ? sum : hps_head_selection_checksum(head, sum);
 }
 
 /* Hexadecimal, as the log shows checksums. */
@@ -84,6 +84,7 @@ hps_status hps_head_write(hid_t file, const hps_checkpoint_head *head)
     HPS_TRY(hps_h5_set_int(file, "k", head->k));
     HPS_TRY(hps_h5_set_fixed_text(file, "norm", norms[head->norm]));
     HPS_TRY(hps_h5_set_real(file, "scale", head->scale));
+    HPS_TRY(hps_head_write_selection(file, head));
     HPS_TRY(hps_h5_set_fixed_text(file, "hook", head->hook));
     HPS_TRY(hps_h5_set_fixed_text(file, "model_name", head->model_name));
     HPS_TRY(hps_h5_set_int(file, "tokens", head->tokens));
@@ -91,7 +92,7 @@ hps_status hps_head_write(hid_t file, const hps_checkpoint_head *head)
     HPS_TRY(set_hash(file, "config_hash", head->config_hash));
     HPS_TRY(set_hash(file, "checksum_values", head->checksum_values));
     HPS_TRY(set_hash(file, "checksum_state", head->checksum_state));
-    HPS_TRY(set_hash(file, "checksum_head", head_checksum(head)));
+    HPS_TRY(set_hash(file, "checksum_head", head_checksum(head, HPS_MODEL_FILE_VERSION)));
     HPS_TRY(hps_h5_set_int(file, "complete", 0));
     return put_config(file, head->config);
 }
@@ -160,7 +161,7 @@ static hps_status get_norm(hid_t file, int *norm)
     return status;
 }
 
-static hps_status get_attributes(hid_t file, hps_checkpoint_head *head)
+static hps_status get_attributes(hid_t file, int64_t version, hps_checkpoint_head *head)
 {
     uint64_t checksum;
 
@@ -171,6 +172,7 @@ static hps_status get_attributes(hid_t file, hps_checkpoint_head *head)
     if (!hps_h5_get_reals(file, "scale", 1, &head->scale)) {
         return missing("scale");
     }
+    HPS_TRY(hps_head_read_selection(file, version, head));
     HPS_TRY(get_text(file, "hook", &head->hook));
     HPS_TRY(get_text(file, "model_name", &head->model_name));
     HPS_TRY(get_int(file, "tokens", &head->tokens));
@@ -180,15 +182,15 @@ static hps_status get_attributes(hid_t file, hps_checkpoint_head *head)
     HPS_TRY(get_hash(file, "checksum_state", &head->checksum_state));
     HPS_TRY(get_hash(file, "checksum_head", &checksum));
     HPS_TRY(get_config(file, &head->config));
-    if (checksum != head_checksum(head)) {
+    if (checksum != head_checksum(head, version)) {
         return hps_fail(HPS_EFORMAT, "damaged: the head's checksum differs");
     }
     return HPS_OK;
 }
 
-static hps_status check_format(hid_t file)
+static hps_status check_format(hid_t file, int64_t *version)
 {
-    int64_t version, complete;
+    int64_t complete;
     char *text;
 
     if (get_text(file, "format", &text) != HPS_OK) {
@@ -199,9 +201,9 @@ static hps_status check_format(hid_t file)
         ours ? HPS_OK : hps_fail(HPS_EFORMAT, "not a model of hpsae (format = \"%.40s\", not \"%s\")", text, format);
     free(text);
     HPS_TRY(status);
-    HPS_TRY(get_int(file, "format_version", &version));
-    if (version != HPS_MODEL_FILE_VERSION) {
-        return hps_fail(HPS_EFORMAT, "format_version %lld; this program reads version %d", (long long)version,
+    HPS_TRY(get_int(file, "format_version", version));
+    if (*version < 1 || *version > HPS_MODEL_FILE_VERSION) {
+        return hps_fail(HPS_EFORMAT, "format_version %lld; this program reads versions 1 to %d", (long long)*version,
                         HPS_MODEL_FILE_VERSION);
     }
     HPS_TRY(get_int(file, "complete", &complete));
@@ -250,8 +252,10 @@ static hps_status check_role(hid_t file, hps_role role, hps_checkpoint_head *hea
 
 static hps_status get_head(hid_t file, hps_checkpoint_head *head)
 {
-    HPS_TRY(check_format(file));
-    HPS_TRY(get_attributes(file, head));
+    int64_t version;
+
+    HPS_TRY(check_format(file, &version));
+    HPS_TRY(get_attributes(file, version, head));
     if (head->n < 1 || head->d < 1 || head->n >= INT32_MAX || head->d >= INT32_MAX || head->k < 1 ||
         head->k > head->n) {
         return hps_fail(HPS_EFORMAT, "n %lld, d %lld, k %lld are no sizes of a dictionary", (long long)head->n,

@@ -37,6 +37,7 @@ static hps_status take_names(hps_model *model, const hps_checkpoint_head *head)
 {
     model->norm = (hps_norm)head->norm;
     model->scale = head->scale;
+    hps_head_give_selection(head, model);
     model->tokens = head->tokens;
     model->step = head->step;
     model->hook = strdup(head->hook);

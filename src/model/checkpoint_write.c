@@ -27,12 +27,14 @@ static hps_status make_head(const hps_model *model, const char *config, uint64_t
                                   .step = model->step,
                                   .config_hash = hash,
                                   .checksum_values = hps_checkpoint_sum_values(sums),
-                                  .checksum_state = sums->fired + hps_checksum_progress(model->tokens, model->step),
+                                  .checksum_state = sums->fired + hps_checksum_progress(model->tokens, model->step) +
+                                                    hps_checksum_selection(model),
                                   .config = strdup(config),
                                   .hook = strdup(model->hook != NULL ? model->hook : ""),
                                   .model_name = strdup(model->model_name != NULL ? model->model_name : ""),
                                   .norm = (int)model->norm,
                                   .scale = model->scale};
+    hps_head_take_selection(model, head);
     for (int i = 0; i < HPS_ROLES * HPS_TENSORS; i++) {
         head->checksum_state += sums->tensor[i / HPS_TENSORS][i % HPS_TENSORS];
     }

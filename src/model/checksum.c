@@ -6,7 +6,7 @@
 enum { TILE = 256 };
 
 /* What is hashed beside the tensors of a role. */
-enum { TAG_COLUMN = 1, TAG_ROW, TAG_FIRED, TAG_TOKENS, TAG_STEP };
+enum { TAG_COLUMN = 1, TAG_ROW, TAG_FIRED, TAG_TOKENS, TAG_STEP, TAG_SELECTION };
 
 typedef uint32_t __attribute__((may_alias)) bits_of_float;
 
@@ -70,6 +70,19 @@ uint64_t hps_checksum_fired(int64_t first, int64_t count, const int64_t *fired)
 uint64_t hps_checksum_progress(int64_t tokens, int64_t step)
 {
     return mix((uint64_t)tokens ^ key(TAG_TOKENS, 0, 0)) + mix((uint64_t)step ^ key(TAG_STEP, 0, 0));
+}
+
+uint64_t hps_checksum_selection(const hps_model *model)
+{
+    const int64_t counts[] = {(int64_t)model->select, model->prefixes};
+    const double reals[] = {model->alpha, model->beta, model->threshold};
+
+    if (model->select == HPS_SELECT_TOPK && model->prefixes == 0) {
+        return 0;
+    }
+    uint64_t sum = hps_checksum_bytes(key(TAG_SELECTION, 0, 0), counts, sizeof(counts));
+    sum = hps_checksum_bytes(sum, reals, sizeof(reals));
+    return hps_checksum_bytes(sum, model->prefix, (size_t)model->prefixes * sizeof(model->prefix[0]));
 }
 
 uint64_t hps_checksum_bytes(uint64_t before, const void *bytes, size_t count)
@@ -146,5 +159,6 @@ hps_checksum hps_model_checksum(MPI_Comm comm, const hps_model *model)
     }
     HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_UINT64_T, MPI_SUM, comm));
     return (hps_checksum){.values = sums[0],
-                          .state = sums[0] + sums[1] + hps_checksum_progress(model->tokens, model->step)};
+                          .state = sums[0] + sums[1] + hps_checksum_progress(model->tokens, model->step) +
+                                   hps_checksum_selection(model)};
 }

@@ -2,8 +2,9 @@
  * Models on disk: one HDF5 file, layout-independent ([n, d] datasets), written collectively beside the old one, then
  * renamed.  A checkpoint holds all roles, dead counters and cursor; an imported model the values alone.
  *
- * File: attributes format "hpsae-model", format_version 1, n, d, k, norm, scale, hook, model_name, tokens, step,
- * config_hash, checksum_values, checksum_state, checksum_head (16 hexadecimal digits) and, set last, complete = 1;
+ * File: attributes format "hpsae-model", format_version 2, n, d, k, norm, scale, select, alpha, beta, threshold, prefixes
+ * (left out where there are none), hook, model_name, tokens, step, config_hash, checksum_values, checksum_state,
+ * checksum_head (16 hexadecimal digits) and, set last, complete = 1;
  * /config (used.yaml's text); datasets /<role>/<tensor> (float32) and /fired (int64), each with its own `checksum`.
  */
 #ifndef HPSAE_MODEL_CHECKPOINT_H
@@ -29,7 +30,14 @@ typedef struct {
     char *hook, *model_name;
     int norm; /* hps_norm */
     double scale;
+    hps_select select; /* this and what follows as in hps_model */
+    double alpha, beta, threshold;
+    int prefixes;
+    int64_t prefix[HPS_PREFIXES_MAX];
 } hps_checkpoint_head;
+
+/* Local.  "topk" "batch_topk" "gradient". */
+const char *hps_select_name(hps_select select);
 
 /*
  * Collective over comm.  Reads and checks the head.  Errors: HPS_EIO (missing, unreadable), HPS_EFORMAT ("not a model

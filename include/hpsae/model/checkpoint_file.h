@@ -9,7 +9,8 @@
 #include <hdf5.h>
 #include <stdbool.h>
 
-enum { HPS_DATASET_NAME = 32, HPS_MODEL_FILE_VERSION = 1 };
+/* Version 1 had no selection: such a file is read as a TopK dictionary. */
+enum { HPS_DATASET_NAME = 32, HPS_MODEL_FILE_VERSION = 2, HPS_MODEL_FILE_SELECTS = 2 };
 
 /* Local.  "/value/W_enc" and so on. */
 void hps_checkpoint_dataset(hps_role role, hps_tensor tensor, char name[HPS_DATASET_NAME]);
@@ -22,6 +23,16 @@ hps_status hps_checkpoint_at(const char *path, hps_status status);
 
 /* Local.  Writes the attributes of the root group, `complete` = 0 among them, and the configuration's text. */
 hps_status hps_head_write(hid_t file, const hps_checkpoint_head *head);
+
+/*
+ * Local.  The part of the head that says how the model selects: between head and model, to and from the attributes of a
+ * file of this version (defaults where it has none), and into the head's checksum.  Errors: HPS_EIO, HPS_EFORMAT.
+ */
+void hps_head_take_selection(const hps_model *model, hps_checkpoint_head *head);
+void hps_head_give_selection(const hps_checkpoint_head *head, hps_model *model);
+hps_status hps_head_write_selection(hid_t file, const hps_checkpoint_head *head);
+hps_status hps_head_read_selection(hid_t file, int64_t version, hps_checkpoint_head *head);
+uint64_t hps_head_selection_checksum(const hps_checkpoint_head *head, uint64_t before);
 
 /* Local.  Reads and checks the head of a model file, in this process alone; errors as hps_checkpoint_read_head. */
 hps_status hps_head_read(const char *path, hps_checkpoint_head *head);

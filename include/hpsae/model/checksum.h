@@ -31,6 +31,12 @@ uint64_t hps_checksum_fired(int64_t first, int64_t count, const int64_t *fired);
 /* Local.  The part of tokens and steps done. */
 uint64_t hps_checksum_progress(int64_t tokens, int64_t step);
 
+/*
+ * Local.  The part of how it selects: rule, alpha, beta, threshold, nested sizes.  0 for TopK without nested sizes, whose
+ * checksum is that of its numbers and progress alone.
+ */
+uint64_t hps_checksum_selection(const hps_model *model);
+
 /* Local.  A hash of bytes, going on from `before` (0 at first). */
 uint64_t hps_checksum_bytes(uint64_t before, const void *bytes, size_t count);
 
