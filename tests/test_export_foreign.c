@@ -1,6 +1,6 @@
 /*
- * A foreign folder that is incomplete, contradicts itself or is another function than a TopK dictionary is refused, on
- * every rank with the same line; float16 weights are read, biases and norms folded as the folder's switches say.
+ * A foreign folder that is incomplete, contradicts itself or is another function than a dictionary here is refused, on
+ * every rank with the same line; jumprelu is taken when it has one threshold; float16 weights are read, biases and norms folded as the folder's switches say.
  *
  * ranks: 1 2 3
  */
@@ -103,10 +103,9 @@ static void incomplete_folders(void)
 
 static void other_functions(void)
 {
-    put_folder("{\"architecture\":\"jumprelu\",\"k\":2" SAELENS_REST "}", saelens_tensors, NULL, -1, 0);
-    refused(HPS_EFORMAT,
-            "/cfg.json: architecture is jumprelu; only \"topk\" can be imported: there is no other selection "
-            "yet");
+    put_folder("{\"architecture\":\"gated\",\"k\":2" SAELENS_REST "}", saelens_tensors, NULL, -1, 0);
+    refused(HPS_EFORMAT, "/cfg.json: architecture is gated; only \"topk\", and \"jumprelu\" with one threshold for all "
+                         "latents, can be imported");
     put_folder(SAELENS ",\"normalize_activations\":\"layer_norm\"}", saelens_tensors, NULL, -1, 0);
     refused(HPS_EFORMAT, "/cfg.json: normalize_activations is layer_norm; only \"none\" can be imported: fold the "
                          "normalisation into the weights first");
@@ -128,7 +127,7 @@ static void wrong_configurations(void)
 {
     put_folder("{\"d_in\":3,\"d_sae\":4,\"k\":2}", saelens_tensors, NULL, -1, 0);
     refused(HPS_EFORMAT, "/cfg.json: architecture is missing; a SAELens folder of version 6 or newer with architecture "
-                         "\"topk\" is needed");
+                         "\"topk\" or \"jumprelu\" is needed");
     put_folder("{\"architecture\":\"topk\"" SAELENS_REST "}", saelens_tensors, NULL, -1, 0);
     refused(HPS_EFORMAT, "/cfg.json: k is missing; an integer is needed");
     put_folder("{\"architecture\":\"topk\",\"k\":\"two\"" SAELENS_REST "}", saelens_tensors, NULL, -1, 0);
@@ -205,6 +204,59 @@ static void folded_switches(void)
     tap_case("norms and biases are folded as the switches say");
 }
 
+/* Written by rank 0: the four tensors as ever, then these thresholds. */
+static void put_jumprelu(const char *config, const float threshold[N])
+{
+    static const char five[] = "{" ENTRY("W_enc", "[3,4]", "[0,48]") "," ENTRY("b_enc", "[4]", "[48,64]") "," ENTRY(
+        "W_dec", "[4,3]", "[64,112]") "," ENTRY("b_dec", "[3]", "[112,124]") "," ENTRY("threshold", "[4]",
+                                                                                       "[124,140]") "}";
+
+    put_folder(config, NULL, NULL, -1, 0);
+    if (grid.p == 0) {
+        float data[FLOATS + N];
+        for (int i = 0; i < FLOATS + N; i++) {
+            data[i] = i < FLOATS ? (float)(i + 1) : threshold[i - FLOATS];
+        }
+        put_file("sae_weights.safetensors", five, data, sizeof(data));
+    }
+    MPI_Barrier(grid.model);
+}
+
+static void jumprelu_is(const char *config, const float threshold[N], double want, int64_t k)
+{
+    hps_model *model = NULL;
+
+    put_jumprelu(config, threshold);
+    CHECK(hps_import(&grid, directory, HPS_FORMAT_AUTO, &model) == HPS_OK);
+    if (model != NULL) {
+        CHECK(model->select == HPS_SELECT_BATCH_TOPK && model->threshold == want && model->k == k);
+        is(model, HPS_W_DEC, 3, 1, 27);
+    }
+    hps_model_destroy(&model);
+}
+
+static void one_threshold(void)
+{
+    const float same[N] = {0.1F, 0.1F, 0.1F, 0.1F}, below[N] = {-2, -2, -2, -2}, other[N] = {0.1F, 0.1F, 0.25F, 0.1F};
+    const float broken[N] = {0.1F, NAN, 0.1F, 0.1F};
+    const char *plain = "{\"architecture\":\"jumprelu\"" SAELENS_REST "}";
+
+    jumprelu_is(plain, same, (double)0.1F, 1);
+    jumprelu_is(plain, below, 0, 1);
+    jumprelu_is("{\"architecture\":\"jumprelu\",\"k\":2.6" SAELENS_REST "}", same, (double)0.1F, 3);
+    jumprelu_is("{\"architecture\":\"jumprelu\",\"k\":1e9" SAELENS_REST "}", same, (double)0.1F, 4);
+    jumprelu_is("{\"architecture\":\"jumprelu\",\"d_in\":3,\"d_sae\":4,\"metadata\":{\"k\":2}}", same, (double)0.1F, 2);
+    put_jumprelu(plain, other);
+    refused(HPS_EFORMAT,
+            "/sae_weights.safetensors: threshold[0] is 0.1, but threshold[2] is 0.25: only one threshold for "
+            "all latents can be imported, as BatchTopK has it");
+    put_jumprelu(plain, broken);
+    refused(HPS_EFORMAT, "/sae_weights.safetensors: threshold[1] is not finite");
+    put_folder(plain, saelens_tensors, NULL, -1, 0);
+    refused(HPS_EFORMAT, "/sae_weights.safetensors: no tensor threshold; it has: W_enc, b_enc, W_dec, b_dec");
+    tap_case("jumprelu with one threshold is BatchTopK in use; with several, or none, it is refused");
+}
+
 static void half_precision(void)
 {
     static const char half[] = "{\"W_enc\":{\"dtype\":\"F16\",\"shape\":[3,4],\"data_offsets\":[0,24]},"
@@ -243,6 +295,7 @@ int main(int argc, char **argv)
     wrong_configurations();
     wrong_weights();
     folded_switches();
+    one_threshold();
     half_precision();
     scratch_remove(directory);
     hps_grid_destroy(&grid);

@@ -19,22 +19,43 @@ static hps_status choose_folder(const hps_config *config, char folder[HPS_PATH_M
     return hps_path_join(config->output, name, folder);
 }
 
+static hps_export_options options_of(const hps_config *config)
+{
+    return (hps_export_options){.format = config->export.format,
+                                .k = config->export.k == HPS_AUTO_INT ? 0 : config->export.k,
+                                .prefix = config->export.prefix == HPS_AUTO_INT ? 0 : config->export.prefix};
+}
+
+/* What was written, and how a token's latents are chosen there. */
+static void say(const char *written, const hps_model *model, const hps_export_options *options, uint64_t checksum)
+{
+    char selection[64];
+
+    if (model->select == HPS_SELECT_BATCH_TOPK) {
+        snprintf(selection, sizeof(selection), "jumprelu, threshold %.6g",
+                 model->threshold / (model->norm == HPS_NORM_SCALE ? model->scale : 1));
+    } else {
+        snprintf(selection, sizeof(selection), "k %lld", (long long)hps_export_k(model, options));
+    }
+    hps_log("export", "wrote %s: %lld latents of d %lld, %s, from the model of checksum %016llx after %lld tokens",
+            written, (long long)hps_export_latents(model, options), (long long)model->shard.d, selection,
+            (unsigned long long)checksum, (long long)model->tokens);
+}
+
 static hps_status export_model(const hps_context *context, const hps_grid *grid, const hps_model *model)
 {
     const hps_config *config = context->config;
+    const hps_export_options options = options_of(config);
     char folder[HPS_PATH_MAX], written[HPS_PATH_MAX];
 
-    HPS_TRY(hps_export_check(model, config->export.format));
+    HPS_TRY(hps_export_check(model, &options));
     HPS_TRY(choose_folder(config, folder));
     if (context->dry_run) {
         hps_log("export", "%s would be written to", folder);
         return HPS_OK;
     }
-    HPS_TRY(hps_export(grid->model, model, config->export.format, folder, written));
-    const hps_checksum sum = hps_model_checksum(grid->model, model);
-    hps_log("export", "wrote %s: %lld latents of d %lld, k %lld, from the model of checksum %016llx after %lld tokens",
-            written, (long long)model->shard.n, (long long)model->shard.d, (long long)model->k,
-            (unsigned long long)sum.values, (long long)model->tokens);
+    HPS_TRY(hps_export(grid->model, model, &options, folder, written));
+    say(written, model, &options, hps_model_checksum(grid->model, model).values);
     return HPS_OK;
 }
 

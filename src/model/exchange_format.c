@@ -1,5 +1,7 @@
 #include "hpsae/model/exchange_format.h"
 
+const char hps_exchange_threshold[] = "threshold";
+
 static const hps_exchange_format saelens = {
     "SAELens", "sae_weights.safetensors", {{"W_enc", true}, {"b_enc", false}, {"W_dec", false}, {"b_dec", false}}};
 static const hps_exchange_format sparsify = {

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,24 +15,12 @@
 typedef struct {
     MPI_Comm comm;
     const hps_exchange_format *format;
-    hps_model model;      /* the exported one with its biases replaced */
+    hps_model model;      /* the exported one with its biases replaced, and only the latents that go out */
+    bool threshold;       /* there is one */
     float *b_enc, *b_dec; /* [own], [d], scaled; owned */
     char weights[HPS_PATH_MAX], config[HPS_PATH_MAX], temporary[HPS_PATH_MAX + 8];
-    int64_t offset[HPS_TENSORS];
+    int64_t offset[HPS_TENSORS + 1]; /* the threshold's last */
 } outgoing;
-
-hps_status hps_export_check(const hps_model *model, hps_format format)
-{
-    if (model->norm != HPS_NORM_TOKEN) {
-        return HPS_OK;
-    }
-    if (format == HPS_FORMAT_SPARSIFY) {
-        return hps_fail(HPS_EARG, "a model trained with data.scale = token cannot be exported to sparsify, which does "
-                                  "not normalise its input");
-    }
-    return hps_fail(HPS_EARG, "a model trained with data.scale = token cannot be exported to SAELens: its layer_norm "
-                              "divides by the unbiased standard deviation plus 1e-5, which is another function");
-}
 
 /* The dictionary for x instead of s x: latents are the same, their values divided by s. */
 static hps_status scale_biases(const hps_model *model, outgoing *out)
@@ -55,6 +42,18 @@ static hps_status scale_biases(const hps_model *model, outgoing *out)
     return HPS_OK;
 }
 
+/* A prefix: as latents are dealt in ascending order, each rank leaves out its last ones. */
+static void shorten(hps_model *model, const hps_export_options *options)
+{
+    hps_shard *shard = &model->shard;
+
+    model->k = hps_export_k(model, options);
+    shard->n = hps_export_latents(model, options);
+    while (shard->own > 0 && hps_shard_latent(shard, shard->own - 1) >= shard->n) {
+        shard->own--;
+    }
+}
+
 /* sparsify keeps one directory a hook; a hook that is a dataset's path becomes one name. */
 static hps_status choose_directory(const hps_model *model, hps_format format, const char *folder, char *directory)
 {
@@ -73,51 +72,43 @@ static hps_status choose_directory(const hps_model *model, hps_format format, co
     return hps_path_join(folder, name[0] != '\0' ? name : "sae", directory);
 }
 
-static json_t *saelens_config(const hps_model *model)
-{
-    json_t *about = json_pack("{s:s}", "sae_lens_version", "6.0.0");
-
-    if (model->model_name != NULL && model->model_name[0] != '\0') {
-        json_object_set_new(about, "model_name", json_string(model->model_name));
-    }
-    if (model->hook != NULL && model->hook[0] != '\0') {
-        json_object_set_new(about, "hook_name", json_string(model->hook));
-    }
-    return json_pack("{s:s, s:I, s:I, s:I, s:s, s:s, s:b, s:b, s:s, s:s, s:o}", "architecture", "topk", "d_in",
-                     (json_int_t)model->shard.d, "d_sae", (json_int_t)model->shard.n, "k", (json_int_t)model->k,
-                     "dtype", "float32", "device", "cpu", "apply_b_dec_to_input", 1, "rescale_acts_by_decoder_norm", 0,
-                     "normalize_activations", "none", "reshape_activations", "none", "metadata", about);
-}
-
-static json_t *sparsify_config(const hps_model *model)
-{
-    const int64_t n = model->shard.n, d = model->shard.d;
-
-    return json_pack("{s:s, s:I, s:b, s:I, s:I, s:b, s:b, s:b, s:I, s:s, s:s}", "activation", "topk",
-                     "expansion_factor", (json_int_t)(n < d ? 1 : n / d), "normalize_decoder", 1, "num_latents",
-                     (json_int_t)n, "k", (json_int_t)model->k, "multi_topk", 0, "skip_connection", 0, "transcode", 0,
-                     "d_in", (json_int_t)d, "hook_name", model->hook != NULL ? model->hook : "", "model_name",
-                     model->model_name != NULL ? model->model_name : "");
-}
-
 static hps_status write_config(const outgoing *out, hps_format format)
 {
-    json_t *config = format == HPS_FORMAT_SPARSIFY ? sparsify_config(&out->model) : saelens_config(&out->model);
-    char *text = config != NULL ? json_dumps(config, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
+    char *text;
 
-    json_decref(config);
-    if (text == NULL) {
-        return hps_fail(HPS_EARG, "%s: hook or model name is not UTF-8", out->config);
-    }
+    HPS_TRY(hps_export_config(&out->model, format, &text));
     const hps_status status = hps_file_replace(out->config, text, strlen(text));
     free(text);
     return status;
 }
 
-/* Rank 0.  Room and header of the weights; where the tensors go. */
+/* Rank 0.  Room and header of the weights; the threshold, which no rank has more of than another. */
+static hps_status start_file(const outgoing *out, const hps_safetensors_plan *plan)
+{
+    hps_status status = HPS_OK;
+
+    unlink(out->temporary);
+    HPS_TRY(hps_disk_reserve(out->temporary, plan->file_bytes));
+    const int file = open(out->temporary, O_WRONLY | O_CLOEXEC);
+    if (file < 0) {
+        return hps_fail(HPS_EIO, "%s: cannot be opened: %s", out->temporary, strerror(errno));
+    }
+    if (pwrite(file, plan->header, (size_t)plan->header_bytes, 0) != plan->header_bytes ||
+        ftruncate(file, plan->file_bytes) != 0) {
+        status = hps_fail(HPS_EIO, "%s: cannot be written: %s", out->temporary, strerror(errno));
+    } else if (out->threshold) {
+        status = hps_export_write_threshold(file, out->temporary, out->offset[HPS_TENSORS], out->model.shard.n,
+                                            hps_export_threshold(&out->model));
+    }
+    close(file);
+    return status;
+}
+
+/* Rank 0.  Where the tensors go, and everything but the four. */
 static hps_status begin_weights(outgoing *out)
 {
-    hps_float_tensor tensors[HPS_TENSORS];
+    hps_float_tensor tensors[HPS_TENSORS + 1];
+    const int count = HPS_TENSORS + (out->threshold ? 1 : 0);
     hps_safetensors_plan plan;
 
     for (int t = 0; t < HPS_TENSORS; t++) {
@@ -125,22 +116,13 @@ static hps_status begin_weights(outgoing *out)
         tensors[t].dimensions =
             hps_exchange_shape(out->format, (hps_tensor)t, out->model.shard.n, out->model.shard.d, tensors[t].shape);
     }
-    HPS_TRY(hps_safetensors_lay_out(HPS_TENSORS, tensors, &plan));
-    unlink(out->temporary);
-    hps_status status = hps_disk_reserve(out->temporary, plan.file_bytes);
-    const int file = status == HPS_OK ? open(out->temporary, O_WRONLY | O_CLOEXEC) : -1;
-    if (file >= 0) {
-        if (pwrite(file, plan.header, (size_t)plan.header_bytes, 0) != plan.header_bytes ||
-            ftruncate(file, plan.file_bytes) != 0) {
-            status = hps_fail(HPS_EIO, "%s: cannot be written: %s", out->temporary, strerror(errno));
-        }
-        close(file);
-    } else if (status == HPS_OK) {
-        status = hps_fail(HPS_EIO, "%s: cannot be opened: %s", out->temporary, strerror(errno));
-    }
-    for (int t = 0; t < HPS_TENSORS; t++) {
+    tensors[HPS_TENSORS] =
+        (hps_float_tensor){.name = hps_exchange_threshold, .dimensions = 1, .shape = {out->model.shard.n, 0}};
+    HPS_TRY(hps_safetensors_lay_out(count, tensors, &plan));
+    for (int t = 0; t < count; t++) {
         out->offset[t] = tensors[t].offset;
     }
+    const hps_status status = start_file(out, &plan);
     HPS_FREE(&plan.header);
     return status;
 }
@@ -192,9 +174,13 @@ static hps_status prepare(outgoing *out, hps_status status)
     const bool root = out->model.shard.p == 0;
 
     HPS_TRY(hps_share_status(out->comm, root && status == HPS_OK ? begin_weights(out) : status));
-    HPS_MPI(MPI_Bcast(out->offset, HPS_TENSORS, MPI_INT64_T, 0, out->comm));
+    HPS_MPI(MPI_Bcast(out->offset, HPS_TENSORS + 1, MPI_INT64_T, 0, out->comm));
     HPS_TRY(write_weights(out));
-    return hps_export_verify(out->comm, out->temporary, out->format, &out->model);
+    HPS_TRY(hps_export_verify(out->comm, out->temporary, out->format, &out->model));
+    return hps_share_status(out->comm, root && out->threshold
+                                           ? hps_export_verify_threshold(out->temporary, out->model.shard.n,
+                                                                         hps_export_threshold(&out->model))
+                                           : HPS_OK);
 }
 
 /* Rank 0.  The weights get their name first: a cfg.json never stands without them. */
@@ -228,22 +214,24 @@ static hps_status export_to(outgoing *out, hps_format format, const char *direct
     return status;
 }
 
-hps_status hps_export(MPI_Comm comm, const hps_model *model, hps_format format, const char *folder,
+hps_status hps_export(MPI_Comm comm, const hps_model *model, const hps_export_options *options, const char *folder,
                       char written[HPS_PATH_MAX])
 {
     outgoing *out = NULL;
 
-    HPS_TRY(hps_export_check(model, format));
-    HPS_TRY(choose_directory(model, format, folder, written));
+    HPS_TRY(hps_export_check(model, options));
+    HPS_TRY(choose_directory(model, options->format, folder, written));
     hps_status status = HPS_ALLOC(&out, 1, "export");
     if (status == HPS_OK) {
         out->comm = comm;
-        out->format = hps_exchange_format_of(format);
+        out->format = hps_exchange_format_of(options->format);
+        out->threshold = model->select == HPS_SELECT_BATCH_TOPK;
         status = scale_biases(model, out);
     }
     status = hps_agree(comm, status);
     if (status == HPS_OK) {
-        status = export_to(out, format, written);
+        shorten(&out->model, options);
+        status = export_to(out, options->format, written);
     }
     if (out != NULL) {
         HPS_FREE(&out->b_enc);

@@ -69,9 +69,10 @@ static hps_status open_weights(const char *folder, incoming *in)
         for (int t = 0; t < HPS_TENSORS; t++) {
             known = known || strcmp(list[i].name, in->format->tensor[t].name) == 0;
         }
+        known = known || (in->config.jumprelu && strcmp(list[i].name, hps_exchange_threshold) == 0);
         if (!known) {
-            return hps_fail(HPS_EFORMAT, "%s: tensor %.80s is not one of a TopK dictionary of %s", in->weights,
-                            list[i].name, in->format->program);
+            return hps_fail(HPS_EFORMAT, "%s: tensor %.80s is not one of a %s dictionary of %s", in->weights,
+                            list[i].name, in->config.jumprelu ? "jumprelu" : "TopK", in->format->program);
         }
     }
     return HPS_OK;
@@ -130,11 +131,27 @@ static hps_status rescale(hps_model *model, const double *squares, const char *p
     return HPS_OK;
 }
 
+/* Collective.  jumprelu with one threshold is what BatchTopK is in use. */
+static hps_status take_threshold(const hps_grid *grid, const incoming *in, hps_model *model)
+{
+    double threshold = -1;
+
+    HPS_TRY(hps_share_status(
+        grid->model, grid->p == 0 ? hps_import_threshold(in->weights, in->file, in->config.n, &threshold) : HPS_OK));
+    HPS_MPI(MPI_Bcast(&threshold, 1, MPI_DOUBLE, 0, grid->model));
+    model->select = HPS_SELECT_BATCH_TOPK;
+    model->threshold = threshold;
+    return HPS_OK;
+}
+
 /* Collective. */
 static hps_status read_model(const hps_grid *grid, const char *folder, incoming *in, hps_model **model)
 {
     HPS_TRY(hps_agree(grid->model, open_weights(folder, in)));
     HPS_TRY(hps_agree(grid->model, create_model(grid, in, model)));
+    if (in->config.jumprelu) {
+        HPS_TRY(take_threshold(grid, in, *model));
+    }
     for (int t = 0; t < HPS_TENSORS; t++) {
         HPS_TRY(hps_import_tensor(grid->model, in->weights, in->file, in->format, (hps_tensor)t, *model, in->squares));
     }

@@ -1,4 +1,4 @@
-/* cfg.json of a foreign dictionary: what it says, and whether a TopK model here can be the same function. */
+/* cfg.json of a foreign dictionary: what it says, and whether a model here can be the same function. */
 #include "hpsae/base/file.h"
 #include "hpsae/model/exchange_format.h"
 
@@ -49,6 +49,15 @@ static void get_name(const json_t *object, const char *key, char name[256])
     snprintf(name, 256, "%s", text != NULL ? text : "");
 }
 
+/* Of a jumprelu dictionary, which has no k of its own: what BatchTopK was trained with, where that is told, or 1. */
+static int64_t told_k(const json_t *cfg, const json_t *about, int64_t n)
+{
+    const json_t *k = json_object_get(cfg, "k");
+    const double value = json_number_value(k != NULL ? k : json_object_get(about, "k"));
+
+    return value >= 1.5 ? (value < (double)n ? (int64_t)(value + 0.5) : n) : 1;
+}
+
 static hps_status read_saelens(const char *path, const json_t *cfg, hps_exchange_config *config)
 {
     const char *architecture = json_string_value(json_object_get(cfg, "architecture"));
@@ -57,16 +66,26 @@ static hps_status read_saelens(const char *path, const json_t *cfg, hps_exchange
     if (architecture == NULL) {
         return hps_fail(HPS_EFORMAT,
                         "%s: architecture is missing; a SAELens folder of version 6 or newer with "
-                        "architecture \"topk\" is needed",
+                        "architecture \"topk\" or \"jumprelu\" is needed",
                         path);
     }
-    HPS_TRY(must_be(path, cfg, "architecture", "topk", "there is no other selection yet"));
+    config->jumprelu = strcmp(architecture, "jumprelu") == 0;
+    if (!config->jumprelu && strcmp(architecture, "topk") != 0) {
+        return hps_fail(HPS_EFORMAT,
+                        "%s: architecture is %.60s; only \"topk\", and \"jumprelu\" with one threshold for "
+                        "all latents, can be imported",
+                        path, architecture);
+    }
     HPS_TRY(get_size(path, cfg, "d_sae", &config->n));
     HPS_TRY(get_size(path, cfg, "d_in", &config->d));
-    HPS_TRY(get_size(path, cfg, "k", &config->k));
+    if (config->jumprelu) {
+        config->k = told_k(cfg, about, config->n);
+    } else {
+        HPS_TRY(get_size(path, cfg, "k", &config->k));
+    }
     HPS_TRY(must_be(path, cfg, "normalize_activations", "none", "fold the normalisation into the weights first"));
     HPS_TRY(must_be(path, cfg, "reshape_activations", "none", "activations must be rows of d_in"));
-    config->rescale = json_is_true(json_object_get(cfg, "rescale_acts_by_decoder_norm"));
+    config->rescale = !config->jumprelu && json_is_true(json_object_get(cfg, "rescale_acts_by_decoder_norm"));
     config->uncentred = json_is_false(centred);
     get_name(about, "hook_name", config->hook);
     get_name(about, "model_name", config->model_name);

@@ -25,10 +25,14 @@ const hps_exchange_format *hps_exchange_format_of(hps_format format);
 /* Local.  Shape of a tensor as the format has it: dimensions (1 or 2) are returned. */
 int hps_exchange_shape(const hps_exchange_format *format, hps_tensor tensor, int64_t n, int64_t d, int64_t shape[2]);
 
+/* The tensor of one threshold a latent, [n]; only SAELens' jumprelu has it. */
+extern const char hps_exchange_threshold[];
+
 /* What cfg.json says. */
 typedef struct {
     hps_format format;
     int64_t n, d, k;
+    bool jumprelu;  /* latents above a threshold, of which there is one for all, instead of the k largest */
     bool rescale;   /* values are multiplied by the norm of the decoder row before selection, divided by it after */
     bool uncentred; /* b_dec is not subtracted from the input */
     char hook[256], model_name[256];
@@ -46,8 +50,33 @@ hps_status hps_import_tensor(MPI_Comm comm, const char *path, const hps_safetens
                              const hps_exchange_format *format, hps_tensor tensor, const hps_model *model,
                              double *squares);
 
+/*
+ * Local (rank 0).  The one threshold of a jumprelu file of n latents.  Errors: HPS_EIO, HPS_ENOMEM, HPS_EFORMAT (missing,
+ * not finite, not the same for all).
+ */
+hps_status hps_import_threshold(const char *path, const hps_safetensors *file, int64_t n, double *threshold);
+
 /* Numbers that an import takes at a time; tests make it small. */
 extern int64_t hps_import_piece;
+
+/*
+ * Local.  The text of cfg.json for a model as it is written (latents, k and biases are the exported ones), owned by the
+ * caller, free().  Error: HPS_EARG when hook or model name is not UTF-8.
+ */
+hps_status hps_export_config(const hps_model *model, hps_format format, char **text);
+
+/*
+ * Local.  The threshold of a BatchTopK model in units of the unscaled activations, as the largest float that is not above
+ * it: p > threshold is then true of the same floats p.
+ */
+float hps_export_threshold(const hps_model *model);
+
+/*
+ * Local (rank 0).  Writes n numbers of one value at an offset of an open file; reads the tensor back and compares.
+ * Errors: HPS_EIO, HPS_ENOMEM, HPS_EFORMAT.
+ */
+hps_status hps_export_write_threshold(int file, const char *path, int64_t offset, int64_t n, float threshold);
+hps_status hps_export_verify_threshold(const char *path, int64_t n, float threshold);
 
 /* A tensor on its way out. */
 typedef struct {
