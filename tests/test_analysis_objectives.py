@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""plot_objectives.py draws a panel for each thing that the runs' evaluations know, joins seeds of one training, and says
-in one line what it cannot draw."""
+"""plot_objectives.py draws a panel for each thing that the runs' evaluations know, joins seeds of one training, and
+says in one line what it cannot draw."""
 import json
 import os
 import subprocess
