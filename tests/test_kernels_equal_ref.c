@@ -12,6 +12,7 @@
 #include "hpsae/model/slots.h"
 #include "tap.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct {
@@ -36,7 +37,11 @@ typedef struct {
     hps_candidate *subset;
     hps_slots slots;
     hps_bucket bucket;
-    int64_t *fixed; /* [n + d + 1] */
+    hps_nesting nesting;
+    float *S, *suffix, *floor; /* suffix [slots, ldd] */
+    hps_hit *hit;              /* [B * n] */
+    int64_t hits, *dots;       /* dots [slots]: those of y */
+    int64_t *fixed;            /* [n + d + 1] */
     float row_norm, bias;
 } problem;
 
@@ -82,6 +87,12 @@ static void make(const shape *s, problem *p)
     CHECK(HPS_ALLOC(&p->slots.dz_fixed, s->B * s->k, "t") == HPS_OK);
     CHECK(hps_bucket_create(s->n, s->B * s->k, &p->bucket) == HPS_OK);
     CHECK(HPS_ALLOC(&p->fixed, s->n + s->d + 1, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->nesting.weight, s->B * s->k, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->nesting.row, s->B * s->k, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->nesting.bias_weight, s->B, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->S, s->B * p->ldd, "t") == HPS_OK && HPS_ALLOC(&p->floor, s->B, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->suffix, s->B * s->k * p->ldd, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->hit, s->B * s->n, "t") == HPS_OK && HPS_ALLOC(&p->dots, s->B * s->k, "t") == HPS_OK);
     const int64_t sizes[3] = {s->n * p->lde, s->n, s->n * p->ldd};
     for (int i = 0; i < 6; i++) {
         CHECK(HPS_ALLOC(&p->moment[i], sizes[i / 2], "t") == HPS_OK);
@@ -111,6 +122,14 @@ static void discard(problem *p)
     HPS_FREE(&p->slots.dz_fixed);
     hps_bucket_destroy(&p->bucket);
     HPS_FREE(&p->fixed);
+    HPS_FREE(&p->nesting.weight);
+    HPS_FREE(&p->nesting.row);
+    HPS_FREE(&p->nesting.bias_weight);
+    HPS_FREE(&p->S);
+    HPS_FREE(&p->suffix);
+    HPS_FREE(&p->floor);
+    HPS_FREE(&p->hit);
+    HPS_FREE(&p->dots);
     for (int i = 0; i < 6; i++) {
         HPS_FREE(&p->moment[i]);
     }
@@ -143,6 +162,51 @@ static void set(problem *p)
     }
 }
 
+static int by_token(const void *a, const void *b)
+{
+    const hps_hit *x = a, *y = b;
+
+    return x->token != y->token ? x->token - y->token : x->candidate.latent - y->candidate.latent;
+}
+
+/* Every value that reaches half the token's largest; no value for every fifth token. */
+static void search(const hps_kernels *kernels, hps_workspace *ws, const hps_encoder *enc, problem *p)
+{
+    const shape *s = &p->s;
+
+    for (int64_t t = 0; t < s->B; t++) {
+        const bool any = p->slots.first[t] < p->slots.first[t + 1] && t % 5 != 4;
+        p->floor[t] = any ? p->slots.slot[p->slots.first[t]].value / 2 : INFINITY;
+    }
+    p->hits = kernels->encode_above(ws, enc, s->B, p->lde, p->y, p->y_norm, p->floor, s->B * s->n, p->hit);
+    qsort(p->hit, (size_t)p->hits, sizeof(*p->hit), by_token);
+}
+
+/* A weight on every third slot and on each token's last. */
+static void nest(const hps_kernels *kernels, hps_workspace *ws, problem *p, int64_t first_slots)
+{
+    const shape *s = &p->s;
+    int32_t row = 0;
+
+    for (int64_t t = 0; t < s->B; t++) {
+        p->nesting.bias_weight[t] = 0.125f * (float)(t % 2);
+        for (int32_t q = p->slots.first[t]; q < p->slots.first[t + 1]; q++) {
+            const bool weighs = q % 3 == 0 || q + 1 == p->slots.first[t + 1];
+            p->nesting.weight[q] = weighs ? 0.25f + 0.0625f * (float)(q % 7) : 0;
+            p->nesting.row[q] = row;
+            row += weighs;
+        }
+    }
+    p->nesting.rows = row;
+    kernels->decode(ws, s->B, s->w, p->ldd, p->W_dec, &p->slots, first_slots, -1, p->lde, p->y, p->scale, false, p->R);
+    kernels->nested(ws, s->B, s->w, p->ldd, p->W_dec, &p->slots, &p->nesting, first_slots, p->lde, p->y, p->scale, p->R,
+                    p->S);
+    for (int64_t j = 0; j < s->w; j += HPS_BLOCK) {
+        kernels->suffix_rows(ws, s->B, s->w - j < HPS_BLOCK ? s->w - j : HPS_BLOCK, p->ldd, p->W_dec + j, &p->slots,
+                             &p->nesting, first_slots, p->R + j, p->ldd, p->suffix + j);
+    }
+}
+
 /* All kernels in turn, as a step calls them. */
 static void run(const hps_kernels *kernels, int threads, problem *p)
 {
@@ -158,19 +222,26 @@ static void run(const hps_kernels *kernels, int threads, problem *p)
     }
     kernels->encode(ws, &enc, count, p->rows, s->B, p->lde, p->y, p->y_norm, s->k, p->subset);
     kernels->encode(ws, &enc, 0, NULL, s->B, p->lde, p->y, p->y_norm, s->k, p->slots.slot);
-    hps_slots_compact(s->B, s->k, &p->slots, p->z_sum);
+    hps_slots_compact(s->B, s->k, s->k, &p->slots, p->z_sum);
+    search(kernels, ws, &enc, p);
     for (int64_t t = 0; t < s->B; t++) {
         p->scale[t] = hps_fixed_scale(1e6);
     }
     kernels->decode(ws, s->B, s->w, p->ldd, p->W_dec, &p->slots, 2, -1, p->lde, p->y, p->scale, false, p->R);
     kernels->decode(ws, s->B, s->w, p->ldd, p->W_dec, &p->slots, -1, 1, p->ldd, p->R, p->scale, true, p->R);
-    kernels->column_sums(ws, s->B, s->w, p->ldd, p->R, p->sum, p->square);
+    nest(kernels, ws, p, 2);
+    nest(kernels, ws, p, -1);
+    kernels->slot_dots(ws, s->B, s->w, p->ldd, p->W_dec, &p->slots, p->lde, p->y, p->scale);
+    memcpy(p->dots, p->slots.dz_fixed, (size_t)p->slots.first[s->B] * sizeof(int64_t));
+    kernels->nested(ws, s->B, s->w, p->ldd, p->W_dec, &p->slots, &p->nesting, -1, p->lde, p->y, p->scale, p->R, p->S);
+    kernels->column_sums(ws, s->B, s->w, p->ldd, p->S, p->lde, p->y, p->sum, p->square);
     for (int32_t q = 0; q < p->slots.first[s->B]; q++) {
         p->slots.dz[q] = (float)hps_from_fixed(p->slots.dz_fixed[q], p->scale[0]);
     }
     hps_bucket_fill(s->B, s->n, &p->slots, &p->bucket);
     hps_update u = {.families = 2,
-                    .family = {{&p->slots, &p->bucket, p->R, 0.01f}, {&p->slots, &p->bucket, p->R, 0.003f}},
+                    .family = {{&p->slots, &p->bucket, p->suffix, p->ldd, p->nesting.row, 0.01f},
+                               {&p->slots, &p->bucket, p->R, p->ldd, NULL, 0.003f}},
                     .adam = {1e-2f, 0.9f, 0.999f, 1e-9f, 10, 1000, 0.7f},
                     .square_scale = 1024,
                     .norm_scale = 0x1p40,
@@ -199,6 +270,40 @@ static int rows_equal(int64_t rows, int64_t m, int64_t ld, const float *a, const
     return 1;
 }
 
+/*
+ * One weight of 1 on the last slot is the plain objective bit for bit: S is R, and so are its slot gradients; and the suffix
+ * row of that slot is R.
+ */
+static void check_plain(const hps_kernels *kernels, problem *p)
+{
+    const shape *s = &p->s;
+    const hps_workspace_size size = {.B = s->B, .d = s->d, .k_max = s->k, .threads = 1};
+    const int32_t slots = p->slots.first[s->B];
+    hps_workspace *ws;
+
+    CHECK(kernels->workspace_create(&size, &ws) == HPS_OK);
+    kernels->decode(ws, s->B, s->w, p->ldd, p->W_dec, &p->slots, -1, -1, p->lde, p->y, p->scale, true, p->R);
+    memcpy(p->dots, p->slots.dz_fixed, (size_t)slots * sizeof(int64_t));
+    for (int64_t t = 0; t < s->B; t++) {
+        p->nesting.bias_weight[t] = p->slots.first[t] == p->slots.first[t + 1] ? 1 : 0;
+        for (int32_t q = p->slots.first[t]; q < p->slots.first[t + 1]; q++) {
+            p->nesting.weight[q] = q + 1 == p->slots.first[t + 1] ? 1 : 0;
+            p->nesting.row[q] = (int32_t)t;
+        }
+    }
+    kernels->nested(ws, s->B, s->w, p->ldd, p->W_dec, &p->slots, &p->nesting, -1, p->lde, p->y, p->scale, p->R, p->S);
+    CHECK(memcmp(p->dots, p->slots.dz_fixed, (size_t)slots * sizeof(int64_t)) == 0);
+    for (int64_t i = 0; i < s->B * p->ldd; i++) {
+        CHECK(i % p->ldd >= s->w || p->S[i] == p->R[i]);
+    }
+    kernels->suffix_rows(ws, s->B, s->w, p->ldd, p->W_dec, &p->slots, &p->nesting, -1, p->R, p->ldd, p->suffix);
+    for (int64_t i = 0; i < s->B * p->ldd; i++) {
+        const int64_t t = i / p->ldd;
+        CHECK(i % p->ldd >= s->w || p->slots.first[t] == p->slots.first[t + 1] || p->suffix[i] == p->R[i]);
+    }
+    kernels->workspace_destroy(&ws);
+}
+
 /* Candidates are equal as numbers: the sign of a zero pre-activation is not defined. */
 static int candidates_equal(int64_t count, const hps_candidate *a, const hps_candidate *b)
 {
@@ -219,7 +324,11 @@ static void compare(const problem *a, const problem *b)
     CHECK(memcmp(a->slots.first, b->slots.first, (size_t)(s->B + 1) * sizeof(int32_t)) == 0);
     CHECK(candidates_equal(slots, a->slots.slot, b->slots.slot));
     CHECK(memcmp(a->slots.dz_fixed, b->slots.dz_fixed, (size_t)slots * sizeof(int64_t)) == 0);
+    CHECK(memcmp(a->dots, b->dots, (size_t)slots * sizeof(int64_t)) == 0);
+    CHECK(a->hits == b->hits && memcmp(a->hit, b->hit, (size_t)a->hits * sizeof(hps_hit)) == 0);
     CHECK(rows_equal(s->B, s->w, a->ldd, a->R, b->R));
+    CHECK(rows_equal(s->B, s->w, a->ldd, a->S, b->S));
+    CHECK(rows_equal(a->nesting.rows, s->w, a->ldd, a->suffix, b->suffix));
     CHECK(memcmp(a->sum, b->sum, (size_t)s->w * sizeof(double)) == 0);
     CHECK(memcmp(a->square, b->square, (size_t)s->w * sizeof(double)) == 0);
     CHECK(memcmp(a->fixed, b->fixed, (size_t)(s->n + s->d + 1) * sizeof(int64_t)) == 0);
@@ -255,6 +364,8 @@ int main(int argc, char **argv)
                 compare(&reference, &other);
             }
         }
+        check_plain(all[0], &reference);
+        check_plain(all[count - 1], &other);
         discard(&reference);
         discard(&other);
         snprintf(name, sizeof(name), "n %lld, d %lld, %lld columns, B %lld, k %lld, kind %d", (long long)shapes[i].n,

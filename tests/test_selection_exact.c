@@ -194,11 +194,14 @@ static void run(const scenario *s, const hps_grid *grid, const hps_kernels *kern
 
     CHECK(hps_model_create(grid, N, D, s->k, 1u << HPS_VALUE, &model) == HPS_OK);
     set_model(s, model);
-    CHECK(hps_forward_create(grid, kernels, model, TOKENS, s->k, 2, &f) == HPS_OK);
+    const hps_forward_options options = {
+        .B = TOKENS, .k_max = s->k, .k = s->k, .rules = 1u << HPS_PICK_TOPK, .threads = 2};
+    const hps_pick pick = hps_pick_in_use(model);
+    CHECK(hps_forward_create(grid, kernels, model, &options, &f) == HPS_OK);
     HPS_ALLOC(&rows, N, "rows");
     HPS_ALLOC(&top, TOKENS * s->k, "top");
     set_input(s, f);
-    hps_forward_select(f, TOKENS);
+    CHECK(hps_forward_select(f, TOKENS, &pick) == HPS_OK);
     check_slots(s, f);
     CHECK(rows != NULL && top != NULL);
     if (rows != NULL && top != NULL) {

@@ -1,5 +1,6 @@
 /*
- * The step loop allocates nothing, AuxK and the clip included; a trainer gives back all that it took.
+ * The step loop allocates nothing, with any selection and objective, AuxK and the clip included; a trainer gives back all
+ * that it took.
  *
  * ranks: 1 3
  */
@@ -10,10 +11,10 @@
 
 enum { N = 200, D = 70, TOKENS = 64, STEPS = 6 };
 
-static void set_batch(hps_forward *f, int64_t step)
+static void set_batch(float *x, int64_t ld, int64_t step)
 {
     for (int64_t i = 0; i < TOKENS * D; i++) {
-        f->y[i / D * f->model->lde + i % D] = (float)hps_random_normal(2, HPS_DRAW_TEST, (uint64_t)step, (uint64_t)i);
+        x[i / D * ld + i % D] = (float)hps_random_normal(2, HPS_DRAW_TEST, (uint64_t)step, (uint64_t)i);
     }
 }
 
@@ -31,20 +32,39 @@ static void set_model(hps_model *m)
     }
 }
 
-static void run(const hps_grid *grid, const hps_kernels *kernels, double clip)
+typedef struct {
+    hps_pick_rule rule;
+    hps_objective objective;
+    double clip;
+} variant;
+
+static const variant variants[] = {{HPS_PICK_TOPK, HPS_OBJECTIVE_PLAIN, 0},
+                                   {HPS_PICK_TOPK, HPS_OBJECTIVE_HIERARCHICAL, 1e-3},
+                                   {HPS_PICK_TOPK, HPS_OBJECTIVE_MULTI_TOPK, 0},
+                                   {HPS_PICK_BATCH, HPS_OBJECTIVE_PLAIN, 1e-3},
+                                   {HPS_PICK_BATCH, HPS_OBJECTIVE_MATRYOSHKA, 0},
+                                   {HPS_PICK_GRADIENT, HPS_OBJECTIVE_PLAIN, 0},
+                                   {HPS_PICK_GRADIENT, HPS_OBJECTIVE_MATRYOSHKA, 1e-3}};
+
+static void run(const hps_grid *grid, const hps_kernels *kernels, const variant *v)
 {
-    const hps_step_options options = {.B = TOKENS,
-                                      .V = D,
-                                      .aux_k = 16,
-                                      .aux_coefficient = 0.03125,
-                                      .dead_tokens = TOKENS,
-                                      .lr = 1e-3,
-                                      .steps = STEPS,
-                                      .beta1 = 0.9,
-                                      .beta2 = 0.999,
-                                      .epsilon = 1e-9,
-                                      .clip = clip,
-                                      .threads = 2};
+    const hps_step_options options = {
+        .B = TOKENS,
+        .V = D,
+        .rule = v->rule,
+        .alpha = 1,
+        .beta = 1,
+        .nest = {.objective = v->objective, .n = N, .k_max = 4, .factor = 4, .weight = 0.125},
+        .aux_k = 16,
+        .aux_coefficient = 0.03125,
+        .dead_tokens = TOKENS,
+        .lr = 1e-3,
+        .steps = STEPS,
+        .beta1 = 0.9,
+        .beta2 = 0.999,
+        .epsilon = 1e-9,
+        .clip = v->clip,
+        .threads = 2};
     const unsigned roles = 1u << HPS_VALUE | 1u << HPS_MOMENT1 | 1u << HPS_MOMENT2;
     hps_step_report report = {0};
     hps_trainer *trainer;
@@ -57,7 +77,10 @@ static void run(const hps_grid *grid, const hps_kernels *kernels, double clip)
     CHECK(hps_trainer_create(grid, kernels, model, &options, &trainer) == HPS_OK);
     for (int64_t step = 0; step < STEPS; step++) {
         before = step == 0 ? hps_memory_allocations() : before;
-        set_batch(hps_trainer_forward(trainer), step);
+        set_batch(hps_trainer_forward(trainer)->y, model->lde, step);
+        if (v->rule == HPS_PICK_GRADIENT) {
+            set_batch(hps_trainer_forward(trainer)->g, model->lde, STEPS + step);
+        }
         CHECK(hps_trainer_step(trainer, &flag, &report) == HPS_OK);
         with_aux += report.aux_fvu > 0;
     }
@@ -76,8 +99,9 @@ int main(int argc, char **argv)
     const int count = hps_kernels_all(all);
     CHECK(hps_grid_create(MPI_COMM_WORLD, 1, &grid) == HPS_OK);
     for (int c = 0; c < count; c++) {
-        run(&grid, all[c], 0);
-        run(&grid, all[c], 1e-3);
+        for (size_t v = 0; v < sizeof(variants) / sizeof(variants[0]); v++) {
+            run(&grid, all[c], &variants[v]);
+        }
     }
     tap_case("no allocation in the step loop");
     hps_grid_destroy(&grid);

@@ -87,7 +87,7 @@ void hps_aux_forward(hps_aux *aux, hps_forward *f, int64_t B, int64_t dead_token
     }
     f->kernels->encode(f->ws, &f->encoder, count, aux->rows, B, m->lde, f->y, f->y_norm, aux->k, aux->slots.slot);
     hps_merge_all(f->grid->model, &aux->merge, B, aux->slots.slot);
-    hps_slots_compact(B, aux->k, &aux->slots, aux->z_sum);
+    hps_slots_compact(B, aux->k, aux->k, &aux->slots, aux->z_sum);
     for (int64_t t = 0; t < B; t++) {
         aux->bound[t] = main_bound[t] + hps_residual_bound(0, aux->z_sum[t]);
         aux->scale[t] = hps_fixed_scale(aux->bound[t]);
@@ -95,5 +95,5 @@ void hps_aux_forward(hps_aux *aux, hps_forward *f, int64_t B, int64_t dead_token
     /* ehat - e = ehat + R of the main reconstruction. */
     f->kernels->decode(f->ws, B, m->shard.w, m->ldd, m->role[HPS_VALUE].W_dec, &aux->slots, -1, 1, m->ldd, f->R,
                        aux->scale, true, aux->R);
-    f->kernels->column_sums(f->ws, B, m->shard.w, m->ldd, aux->R, aux->sum, aux->square);
+    f->kernels->column_sums(f->ws, B, m->shard.w, m->ldd, aux->R, m->ldd, aux->R, aux->sum, aux->square);
 }

@@ -68,20 +68,22 @@ static void decode_first(hps_forward *f, int64_t B, int64_t slots)
 }
 
 /* The batch in f->y joins the sums. */
-static void add_batch(hps_forward *f, int64_t B, const hps_evaluation *r, sums *s)
+static hps_status add_batch(hps_forward *f, int64_t B, const hps_evaluation *r, sums *s)
 {
     const hps_model *m = f->model;
 
-    hps_forward_select(f, B);
-    f->kernels->column_sums(f->ws, B, s->w, m->lde, f->y + m->shard.c0, s->sum, s->square);
+    const hps_pick pick = hps_pick_in_use(m);
+    HPS_TRY(hps_forward_select(f, B, &pick));
+    f->kernels->column_sums(f->ws, B, s->w, m->lde, f->y + m->shard.c0, m->lde, f->y + m->shard.c0, s->sum, s->square);
     add(s->w, s->sum, s->y);
     add(s->w, s->square, s->y_square);
     const int below = r->points > 0 ? r->points - 1 : 0;
     for (int i = 0; i <= below; i++) {
         decode_first(f, B, i < below ? r->k[i] : -1);
-        f->kernels->column_sums(f->ws, B, s->w, m->ldd, f->R, s->sum, s->square);
+        f->kernels->column_sums(f->ws, B, s->w, m->ldd, f->R, m->ldd, f->R, s->sum, s->square);
         add(s->w, s->square, s->error + i * s->w);
     }
+    return HPS_OK;
 }
 
 /* From the column sums of all ranks to the figures. */
@@ -131,7 +133,9 @@ hps_status hps_evaluate(hps_forward *f, hps_feed *feed, int64_t rows, bool curve
         const int64_t B = rows - done < f->B ? rows - done : f->B;
         status = hps_feed_batch(feed, done, B, m->lde, f->y);
         if (status == HPS_OK) {
-            add_batch(f, B, r, &s);
+            status = add_batch(f, B, r, &s);
+        }
+        if (status == HPS_OK) {
             active += f->slots.first[B];
             for (int32_t slot = 0; slot < f->slots.first[B]; slot++) {
                 fired[f->slots.slot[slot].latent]++;

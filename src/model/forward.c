@@ -1,17 +1,43 @@
 #include "hpsae/model/forward.h"
 
+#include "select.h"
+
 #include "hpsae/base/canonical.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/comm/sums.h"
 
 #include <omp.h>
 
-static hps_status allocate(hps_forward *f, int64_t k_max)
+static bool serves(const hps_forward_options *o, hps_pick_rule rule)
+{
+    return (o->rules & 1u << rule) != 0;
+}
+
+/* Room for the slots of a batch: k a token, and where a token may have any number, as much again and all of one token. */
+static int64_t slots_of(const hps_model *m, const hps_forward_options *o)
+{
+    const int64_t n = m->shard.n, wide = hps_gradient_width(n, o->k);
+    int64_t slots = o->B * o->k;
+
+    if (serves(o, HPS_PICK_GRADIENT)) {
+        slots = o->B * wide > n ? o->B * wide : n;
+    }
+    if (serves(o, HPS_PICK_BATCH) || serves(o, HPS_PICK_THRESHOLD)) {
+        const int64_t some = o->B * o->k * (serves(o, HPS_PICK_THRESHOLD) ? 4 : 2);
+        slots = some > slots ? some : slots;
+        slots = n > slots ? n : slots;
+    }
+    return slots;
+}
+
+static hps_status allocate(hps_forward *f, const hps_forward_options *o)
 {
     const hps_model *m = f->model;
+    const int64_t wide = serves(o, HPS_PICK_GRADIENT) ? hps_gradient_width(m->shard.n, o->k) : 0;
+    const int64_t k_max = o->k_max > wide ? o->k_max : wide;
     const hps_workspace_size size = {.B = f->B, .d = m->shard.d, .k_max = k_max, .threads = f->threads};
 
-    if (k_max > 0 && f->B > INT32_MAX / k_max) {
+    if (k_max > 0 && f->B > INT32_MAX / 8 / k_max) {
         return hps_fail(HPS_ECONFIG,
                         "a batch of %lld tokens with %lld slots each is more than one message holds: use a "
                         "smaller train.batch",
@@ -23,15 +49,21 @@ static hps_status allocate(hps_forward *f, int64_t k_max)
     HPS_TRY(HPS_ALLOC(&f->z_sum, f->B, "sums of values"));
     HPS_TRY(HPS_ALLOC(&f->scale, f->B, "scales"));
     HPS_TRY(HPS_ALLOC(&f->slots.first, f->B + 1, "slots"));
-    HPS_TRY(HPS_ALLOC(&f->slots.slot, f->B * f->k, "slots"));
-    HPS_TRY(HPS_ALLOC(&f->slots.dz_fixed, f->B * f->k, "slots"));
-    HPS_TRY(HPS_ALLOC(&f->slots.dz, f->B * f->k, "slots"));
+    HPS_TRY(HPS_ALLOC(&f->slots.slot, f->capacity, "slots"));
+    HPS_TRY(HPS_ALLOC(&f->slots.dz_fixed, f->capacity, "slots"));
+    HPS_TRY(HPS_ALLOC(&f->slots.dz, f->capacity, "slots"));
     HPS_TRY(HPS_ALLOC(&f->R, f->B * m->ldd, "residuals"));
+    if (serves(o, HPS_PICK_GRADIENT)) {
+        HPS_TRY(HPS_ALLOC(&f->g, f->B * m->lde, "batch of gradients"));
+    }
+    if (o->rules >> HPS_PICK_BATCH != 0) {
+        HPS_TRY(hps_searcher_create(f, serves(o, HPS_PICK_GRADIENT), &f->searcher));
+    }
     return f->kernels->workspace_create(&size, &f->ws);
 }
 
-hps_status hps_forward_create(const hps_grid *grid, const hps_kernels *kernels, hps_model *model, int64_t B,
-                              int64_t k_max, int threads, hps_forward **forward)
+hps_status hps_forward_create(const hps_grid *grid, const hps_kernels *kernels, hps_model *model,
+                              const hps_forward_options *options, hps_forward **forward)
 {
     hps_status status = HPS_ALLOC(forward, 1, "forward pass");
 
@@ -40,17 +72,18 @@ hps_status hps_forward_create(const hps_grid *grid, const hps_kernels *kernels, 
         f->grid = grid;
         f->kernels = kernels;
         f->model = model;
-        f->B = B;
-        f->k = model->k;
-        f->threads = threads;
-        status = allocate(f, k_max);
+        f->B = options->B;
+        f->k = options->k;
+        f->threads = options->threads;
+        f->capacity = slots_of(model, options);
+        status = allocate(f, options);
     }
     status = hps_agree(grid->model, status);
     if (status != HPS_OK) {
         hps_forward_destroy(forward);
         return status;
     }
-    hps_merge_create(model->k, &(*forward)->merge);
+    hps_merge_create(options->k, &(*forward)->merge);
     for (int64_t l = 0; l < model->shard.own; l++) {
         (*forward)->latent[l] = (int32_t)hps_shard_latent(&model->shard, l);
     }
@@ -71,6 +104,8 @@ void hps_forward_destroy(hps_forward **forward)
     }
     HPS_FREE(&f->latent);
     HPS_FREE(&f->y);
+    HPS_FREE(&f->g);
+    hps_searcher_destroy(&f->searcher);
     HPS_FREE(&f->y_norm);
     HPS_FREE(&f->z_sum);
     HPS_FREE(&f->scale);
@@ -104,53 +139,7 @@ void hps_forward_refresh(hps_forward *f)
                                .bias = bias};
 }
 
-static void centre(hps_forward *f, int64_t B)
-{
-    const hps_model *m = f->model;
-    const float *b = m->role[HPS_VALUE].b;
-
-#pragma omp parallel for schedule(static) num_threads(f->threads)
-    for (int64_t t = 0; t < B; t++) {
-        float *y = f->y + t * m->lde;
-        double square = 0;
-        for (int64_t j = 0; j < m->shard.d; j++) {
-            y[j] -= b[j];
-            square += (double)y[j] * (double)y[j];
-        }
-        f->y_norm[t] = (float)sqrt(square) * 1.000001f;
-    }
-}
-
-void hps_slots_compact(int64_t B, int64_t k, hps_slots *slots, float *z_sum)
-{
-    int32_t kept = 0;
-
-    for (int64_t t = 0; t < B; t++) {
-        float sum = 0;
-        slots->first[t] = kept;
-        for (int64_t s = t * k; s < (t + 1) * k && slots->slot[s].value > 0; s++) {
-            sum += slots->slot[s].value;
-            slots->slot[kept++] = slots->slot[s];
-        }
-        z_sum[t] = sum;
-    }
-    slots->first[B] = kept;
-}
-
-void hps_forward_select(hps_forward *f, int64_t B)
-{
-    const double begin = omp_get_wtime();
-
-    centre(f, B);
-    f->kernels->encode(f->ws, &f->encoder, 0, NULL, B, f->model->lde, f->y, f->y_norm, f->k, f->slots.slot);
-    const double encoded = omp_get_wtime();
-    hps_merge_all(f->grid->model, &f->merge, B, f->slots.slot);
-    hps_slots_compact(B, f->k, &f->slots, f->z_sum);
-    f->seconds_encode = encoded - begin;
-    f->seconds_merge = omp_get_wtime() - encoded;
-}
-
-void hps_forward_decode(hps_forward *f, int64_t B, bool dz)
+void hps_forward_decode(hps_forward *f, int64_t B, int64_t first_slots, bool dz)
 {
     const hps_model *m = f->model;
     const double begin = omp_get_wtime();
@@ -158,7 +147,7 @@ void hps_forward_decode(hps_forward *f, int64_t B, bool dz)
     for (int64_t t = 0; dz && t < B; t++) {
         f->scale[t] = hps_fixed_scale(hps_residual_bound(f->y_norm[t], f->z_sum[t]));
     }
-    f->kernels->decode(f->ws, B, m->shard.w, m->ldd, m->role[HPS_VALUE].W_dec, &f->slots, -1, -1, m->lde,
+    f->kernels->decode(f->ws, B, m->shard.w, m->ldd, m->role[HPS_VALUE].W_dec, &f->slots, first_slots, -1, m->lde,
                        f->y + m->shard.c0, f->scale, dz, f->R);
     f->seconds_decode = omp_get_wtime() - begin;
 }

@@ -66,6 +66,7 @@ static void add_norms(hps_forward *f, int64_t B, int64_t *fixed, double *input, 
 /* What to scale the encoder by, so that reconstructions have the inputs' mean norm about b. */
 static hps_status encoder_scale(hps_forward *f, hps_feed *feed, int64_t rows, double *alpha)
 {
+    const hps_pick pick = {.rule = HPS_PICK_TOPK, .k = f->model->k};
     double input = 0, output = 0;
     int64_t *fixed;
     hps_status status = hps_agree(f->grid->model, HPS_ALLOC(&fixed, f->B, "initial norms"));
@@ -74,8 +75,10 @@ static hps_status encoder_scale(hps_forward *f, hps_feed *feed, int64_t rows, do
         const int64_t B = rows - done < f->B ? rows - done : f->B;
         status = hps_feed_batch(feed, done, B, f->model->lde, f->y);
         if (status == HPS_OK) {
-            hps_forward_select(f, B);
-            hps_forward_decode(f, B, false);
+            status = hps_forward_select(f, B, &pick);
+        }
+        if (status == HPS_OK) {
+            hps_forward_decode(f, B, -1, false);
             add_norms(f, B, fixed, &input, &output);
         }
     }

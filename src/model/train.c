@@ -61,6 +61,9 @@ static hps_status one_step(hps_training *t, double *flag, hps_step_report *repor
     const double begin = omp_get_wtime();
 
     HPS_TRY(hps_feed_batch(t->feed, t->model->tokens, t->options.B, t->model->lde, f->y));
+    if (t->gradients != NULL) {
+        HPS_TRY(hps_feed_batch(t->gradients, t->model->tokens, t->options.B, t->model->lde, f->g));
+    }
     report->seconds[HPS_PHASE_IO] = omp_get_wtime() - begin;
     HPS_TRY(hps_trainer_step(t->trainer, flag, report));
     interval->steps++;

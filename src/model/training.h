@@ -20,6 +20,7 @@ typedef struct {
     hps_model *model;
     hps_trainer *trainer;
     hps_feed *feed, *heldout; /* heldout NULL without held-out rows */
+    hps_feed *gradients;      /* of the training rows, in the same order; NULL without selection by gradient */
     hps_run *run;             /* run.json */
     hps_metrics *metrics;     /* rank 0 */
     hps_step_options options;

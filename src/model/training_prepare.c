@@ -19,7 +19,7 @@ static hps_status open_data(hps_training *t)
 {
     hps_config *c = t->config;
 
-    HPS_TRY(hps_dataset_open(t->world, c, NULL, &t->dataset));
+    HPS_TRY(hps_dataset_open(t->world, c, NULL, c->model.select == HPS_SELECT_GRADIENT, &t->dataset));
     const hps_store_info *info = t->dataset.info;
     HPS_TRY(hps_agree(t->world, hps_config_resolve(c, info->d, info->hook)));
     if (t->dataset.train < 1) {
@@ -32,6 +32,13 @@ static hps_status open_data(hps_training *t)
         return hps_config_fail(c, "train.eval_steps",
                                "there are no held-out rows to evaluate; set data.holdout, or "
                                "train.eval_steps to 0");
+    }
+    if (c->model.select == HPS_SELECT_GRADIENT && t->dataset.gradients == NULL) {
+        return hps_config_fail(
+            c, "model.select",
+            "gradient needs dL/dx beside the activations, and the store has no /gradients/%s; allowed "
+            "with it: topk | batch_topk",
+            info->hook);
     }
     if (!info->shuffled) {
         hps_warn("train", "the store is not shuffled: neighbouring rows come from one text; run `hpsae shuffle` first");
@@ -104,6 +111,25 @@ static hps_status resume(hps_training *t, const char *path)
     return HPS_OK;
 }
 
+/* How the model selects, as the configuration says; the threshold is found in training. */
+static void set_selection(const hps_config *c, hps_model *m)
+{
+    const bool nested = c->train.objective == HPS_OBJECTIVE_MATRYOSHKA && c->train.matryoshka.random == 0;
+    const hps_ints *prefixes = &c->train.matryoshka.prefixes;
+
+    m->select = c->model.select;
+    m->alpha = c->model.select == HPS_SELECT_GRADIENT ? c->model.alpha : 1;
+    m->beta = c->model.select == HPS_SELECT_GRADIENT ? c->model.beta : 0;
+    m->prefixes = 0;
+    if (nested && prefixes->count > 0) {
+        m->prefixes = (int)prefixes->count;
+        memcpy(m->prefix, prefixes->items, (size_t)prefixes->count * sizeof(*m->prefix));
+    } else if (nested) {
+        m->prefixes = HPS_PREFIXES_DEFAULT;
+        hps_nest_default_prefixes(m->shard.n, m->prefix);
+    }
+}
+
 static hps_status new_model(hps_training *t)
 {
     const hps_config *c = t->config;
@@ -141,12 +167,39 @@ static hps_status set_scale(hps_training *t, int64_t sample_rows)
     return HPS_OK;
 }
 
+static hps_nest_options nest_options(const hps_config *c)
+{
+    const bool annealed = c->train.k_steps > 0 && c->train.k_start > c->model.k;
+
+    return (hps_nest_options){.objective = c->train.objective,
+                              .n = c->model.latents,
+                              .k_max = annealed ? c->train.k_start : c->model.k,
+                              .factor = c->train.multi.factor,
+                              .weight = c->train.multi.weight,
+                              .list = c->train.objective == HPS_OBJECTIVE_HIERARCHICAL ? c->train.hierarchical.levels
+                                                                                       : c->train.matryoshka.prefixes,
+                              .random = c->train.matryoshka.random,
+                              .smallest = c->train.matryoshka.smallest,
+                              .seed = (uint64_t)c->train.seed};
+}
+
 static hps_step_options step_options(const hps_training *t, double V)
 {
+    static const hps_pick_rule rules[] = {[HPS_SELECT_TOPK] = HPS_PICK_TOPK,
+                                          [HPS_SELECT_BATCH_TOPK] = HPS_PICK_BATCH,
+                                          [HPS_SELECT_GRADIENT] = HPS_PICK_GRADIENT};
     const hps_config *c = t->config;
 
     return (hps_step_options){.B = c->train.batch,
                               .V = V,
+                              .rule = rules[c->model.select],
+                              .alpha = c->model.alpha,
+                              .beta = c->model.beta,
+                              .k_start = c->train.k_start,
+                              .k_steps = c->train.k_steps,
+                              .nest = nest_options(c),
+                              .threshold_start = c->train.threshold.start_step,
+                              .threshold_decay = c->train.threshold.decay,
                               .aux_k = c->train.aux.k,
                               .aux_coefficient = c->train.aux.coefficient,
                               .dead_tokens = c->train.aux.dead_tokens,
@@ -174,6 +227,12 @@ static hps_status make_feeds(hps_training *t)
                                 .scale = 1};
 
     HPS_TRY(hps_feed_create(&t->grid, t->dataset.store, &options, &t->feed));
+    if (t->dataset.gradients != NULL) {
+        hps_feed_options gradients = options;
+        gradients.norm = HPS_NORM_SCALE;
+        gradients.scale = 1 / hps_store_about(t->dataset.gradients)->rms_norm;
+        HPS_TRY(hps_feed_create(&t->grid, t->dataset.gradients, &gradients, &t->gradients));
+    }
     if (t->dataset.holdout > 0) {
         options.first = t->dataset.train;
         options.rows = t->dataset.holdout;
@@ -191,6 +250,7 @@ static hps_status make_trainer(hps_training *t)
     const bool fresh = t->model->step == 0;
     hps_sample sample;
 
+    set_selection(c, t->model);
     HPS_TRY(make_feeds(t));
     HPS_TRY(set_scale(t, rows));
     if (t->heldout != NULL) {
@@ -235,6 +295,7 @@ void hps_training_release(hps_training *t)
     hps_trainer_destroy(&t->trainer);
     hps_feed_destroy(&t->feed);
     hps_feed_destroy(&t->heldout);
+    hps_feed_destroy(&t->gradients);
     hps_model_destroy(&t->model);
     hps_dataset_close(&t->dataset);
     hps_grid_destroy(&t->grid);

@@ -92,9 +92,14 @@ static json_t *line_of(const hps_training *t, const hps_step_report *r, const hp
 
     json_object_set_new(line, "step", json_integer(m->step));
     json_object_set_new(line, "tokens", json_integer(m->tokens));
+    json_object_set_new(line, "loss", hps_json_real(r->loss));
     json_object_set_new(line, "fvu", hps_json_real(r->fvu));
     json_object_set_new(line, "aux_fvu", hps_json_real(r->aux_fvu));
     json_object_set_new(line, "l0", hps_json_real(r->l0));
+    json_object_set_new(line, "k", json_integer(r->k));
+    if (m->select == HPS_SELECT_BATCH_TOPK) {
+        json_object_set_new(line, "threshold", m->threshold < 0 ? json_null() : hps_json_real(m->threshold));
+    }
     json_object_set_new(line, "dead", hps_json_real((double)r->dead / n));
     json_object_set_new(line, "lr", hps_json_real(r->lr));
     json_object_set_new(line, "grad_norm", hps_json_real(r->grad_norm));

@@ -1,10 +1,12 @@
 #include "hpsae/store/store.h"
 
+#include "hpsae/base/file.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/store/hdf5.h"
 #include "sources.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 struct hps_store {
@@ -111,6 +113,65 @@ static hps_status describe(hps_store *store)
                                    .shuffled = shuffled,
                                    .mean = store->mean};
     return read_statistics(store);
+}
+
+bool hps_store_has_gradients(const hps_store *store)
+{
+    const hps_sources *all = &store->sources;
+    char name[HPS_PATH_MAX];
+    bool has = all->count > 0;
+
+    snprintf(name, sizeof(name), "/gradients/%s", store->info.hook);
+    for (int64_t i = 0; i < all->count; i++) {
+        const hid_t file = all->items[i].file;
+        has = has && H5Lexists(file, "/gradients", H5P_DEFAULT) > 0 && H5Lexists(file, name, H5P_DEFAULT) > 0;
+    }
+    return has;
+}
+
+/* The root of the mean over all files of |g|^2. */
+static hps_status check_gradients(hps_store *gradients, const hps_store *activations)
+{
+    const hps_sources *all = &gradients->sources;
+    const hps_store_info *a = &activations->info;
+    hps_store_info *g = &gradients->info;
+    double square = 0;
+
+    for (int64_t i = 0; i < all->count; i++) {
+        const hps_source *source = &all->items[i];
+        double rms = 0;
+        if (source->array.rows != activations->sources.items[i].array.rows || source->d != a->d) {
+            return hps_fail(
+                HPS_EFORMAT,
+                "%s: %s is %lld rows of %lld columns, but the activations are %lld of %lld; write both for the "
+                "same tokens",
+                source->path, source->dataset, (long long)source->array.rows, (long long)source->d,
+                (long long)activations->sources.items[i].array.rows, (long long)a->d);
+        }
+        if (!hps_h5_get_reals(source->array.dataset, "rms_norm", 1, &rms) || !(rms > 0) || !isfinite(rms)) {
+            return hps_fail(
+                HPS_EFORMAT,
+                "%s: %s has no attribute rms_norm above 0, the root mean square of its rows' norms; write it",
+                source->path, source->dataset);
+        }
+        square += rms * rms * (double)source->array.rows / (double)g->rows;
+    }
+    g->rms_norm = sqrt(square);
+    return HPS_OK;
+}
+
+hps_status hps_store_open_gradients(MPI_Comm comm, int64_t count, char *const *paths, const hps_store *activations,
+                                    hps_store **gradients)
+{
+    char name[HPS_PATH_MAX];
+
+    snprintf(name, sizeof(name), "/gradients/%s", activations->info.hook);
+    HPS_TRY(hps_store_open(comm, count, paths, name, gradients));
+    const hps_status status = hps_agree(comm, check_gradients(*gradients, activations));
+    if (status != HPS_OK) {
+        hps_store_close(gradients);
+    }
+    return status;
 }
 
 hps_status hps_store_open(MPI_Comm comm, int64_t count, char *const *paths, const char *hook, hps_store **store)

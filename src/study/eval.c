@@ -55,7 +55,7 @@ static hps_status prepare(evaluation *e)
     const hps_config *c = e->config;
 
     HPS_TRY(hps_grid_create(e->world, (int)c->grid.groups, &e->grid));
-    HPS_TRY(hps_dataset_open(e->world, c, &c->eval.store, &e->dataset));
+    HPS_TRY(hps_dataset_open(e->world, c, &c->eval.store, true, &e->dataset));
     HPS_TRY(choose_rows(e));
     HPS_TRY(hps_model_load(&e->grid, e->path, &e->model));
     if (e->model->shard.d != e->dataset.info->d) {
@@ -67,8 +67,12 @@ static hps_status prepare(evaluation *e)
     const hps_feed_options options = {
         .first = e->first, .rows = e->rows, .batch = batch, .norm = e->model->norm, .scale = e->model->scale};
     HPS_TRY(hps_feed_create(&e->grid, e->dataset.store, &options, &e->feed));
-    HPS_TRY(hps_forward_create(&e->grid, hps_kernels_choose(c->kernels.backend), e->model, batch, e->model->k,
-                               (int)c->grid.threads, &e->forward));
+    const hps_forward_options forward = {.B = batch,
+                                         .k_max = e->model->k,
+                                         .k = e->model->k,
+                                         .rules = 1u << hps_pick_in_use(e->model).rule,
+                                         .threads = (int)c->grid.threads};
+    HPS_TRY(hps_forward_create(&e->grid, hps_kernels_choose(c->kernels.backend), e->model, &forward, &e->forward));
     return hps_agree(e->world, HPS_ALLOC(&e->fired, e->model->shard.n, "firing counts"));
 }
 

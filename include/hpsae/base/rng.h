@@ -15,6 +15,7 @@ typedef enum {
     HPS_DRAW_SAMPLE = 3,        /* rows for medians and statistics */
     HPS_DRAW_SHUFFLE_BLOCK = 4, /* index: block of rows */
     HPS_DRAW_SHUFFLE_ROW = 5,   /* index: row */
+    HPS_DRAW_PREFIX = 6,        /* index: draw; step: optimiser step */
     HPS_DRAW_SYNTH_DICTIONARY = 16,
     HPS_DRAW_SYNTH_STRUCTURE = 17,
     HPS_DRAW_SYNTH_TOKEN = 18,

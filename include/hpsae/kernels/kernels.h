@@ -38,6 +38,25 @@ typedef struct {
     float *dz;           /* [slots] <R, w>, summed over all columns */
 } hps_slots;
 
+/*
+ * The weighted nested reconstruction of a batch (math: "one objective for all"): the loss of a token is
+ * w_0 |b - x|^2 + sum over slots s, in slot order, of w_s |r_s|^2, r_s the residual after slot s.  The last slot of a
+ * token has a weight above 0.  S_s = sum over t >= s of w_t r_t changes only where a weight is, so the slots up to the next
+ * weight share one suffix vector.
+ */
+typedef struct {
+    float *weight;      /* [slots] w_s */
+    float *bias_weight; /* [B] w_0 */
+    int32_t *row;       /* [slots] number of the slot's suffix vector, ascending */
+    int64_t rows;       /* suffix vectors of the batch */
+} hps_nesting;
+
+/* A pre-activation of the batch. */
+typedef struct {
+    int32_t token;
+    hps_candidate candidate;
+} hps_hit;
+
 /* The same slots by latent: latent i has entries first[i] .. first[i + 1] - 1, tokens ascending. */
 typedef struct {
     int32_t *first; /* [n + 1] */
@@ -55,8 +74,10 @@ typedef struct {
 typedef struct {
     const hps_slots *slots;
     const hps_bucket *bucket;
-    const float *R; /* [B, ldd] */
-    float c;        /* weight of R in the loss gradient: S = c R */
+    const float *rows; /* [.., ld] what a slot's z multiplies in the decoder's gradient: residuals, suffix vectors */
+    int64_t ld;
+    const int32_t *row; /* [slots] which of the rows; NULL: the token's */
+    float c;            /* weight of the rows in the loss gradient: S = c * row */
 } hps_family;
 
 /* What the update kernels share. */
@@ -108,14 +129,40 @@ typedef struct {
                    int64_t first_slots, float sign, int64_t lds, const float *start, const double *scale, bool dz,
                    float *R);
 
-    /* Column sums over tokens, in token order, in double: sum[j] of R, square[j] of R^2; j < w. */
-    void (*column_sums)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *R, double *sum,
-                        double *square);
+    /*
+     * All pre-activations of the batch that are at least floor[t] (> 0, or infinite for a token without any), in any
+     * order; returns their number.  When that is above `capacity`, hit[] holds that many of them.
+     */
+    int64_t (*encode_above)(hps_workspace *ws, const hps_encoder *enc, int64_t B, int64_t ldy, const float *y,
+                            const float *y_norm, const float *floor, int64_t capacity, hps_hit *hit);
+
+    /* dz_fixed = hps_dot_fixed(w, G[t], w_i, scale[t]) of every slot; G [B, ldg] from this rank's first column on. */
+    void (*slot_dots)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
+                      int64_t ldg, const float *G, const double *scale);
 
     /*
-     * Decoder rows of all n latents over the rank's w columns.  Gradient g = sum over families of c * (sum over slots,
-     * tokens in order, of z R); less its component along the row, parallel[i] * w_i; times adam.factor.  Adds
-     * hps_dot_fixed(g, g, square_scale) of all rows to *square.  With apply: Adam, and norm[i] = hps_dot_fixed(w_i, w_i, norm_scale).
+     * The suffix vectors of a nested reconstruction, from R, the residuals after the first_slots first slots (below 0:
+     * all).  A token's residual takes in the other slots, then runs back: from the last slot on, S = fma(w_s, r, S)
+     * where w_s is not 0; dz_fixed = hps_dot_fixed(w, S, w_i, scale[t]); r = fma(-z, w_i, r).  S[t] ends with
+     * fma(w_0, -start[t], S): the gradient of b.  S [B, ldd].
+     */
+    void (*nested)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
+                   const hps_nesting *nesting, int64_t first_slots, int64_t lds, const float *start,
+                   const double *scale, const float *R, float *S);
+
+    /* The same sweep over w columns (W_dec, R and suffix point to the first), for suffix [nesting->rows, lds] alone. */
+    void (*suffix_rows)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec,
+                        const hps_slots *slots, const hps_nesting *nesting, int64_t first_slots, const float *R,
+                        int64_t lds, float *suffix);
+
+    /* Column sums over tokens, in token order, in double: sum[j] of R, product[j] of R Q; j < w.  Q [B, ldq] may be R. */
+    void (*column_sums)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldr, const float *R, int64_t ldq,
+                        const float *Q, double *sum, double *product);
+
+    /*
+     * Decoder rows of all n latents over w of the rank's columns, a multiple of HPS_BLOCK unless they are the last.
+     * Gradient g = sum over families of c * (sum over slots, tokens in order, of z row); less its component along the row, parallel[i] * w_i; times adam.factor.  Adds
+     * hps_dot_fixed(g, g, square_scale) of all rows to *square.  With apply: Adam, and norm[i] += hps_dot_fixed(w_i, w_i, norm_scale).
      */
     void (*update_decoder)(hps_workspace *ws, const hps_update *u, int64_t n, int64_t w, int64_t ldd,
                            const float *parallel, const hps_state *W_dec, int64_t *square, int64_t *norm);

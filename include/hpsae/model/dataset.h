@@ -12,16 +12,19 @@
 
 typedef struct {
     hps_store *store;
+    hps_store *gradients;       /* dL/dx of the same rows; NULL where not asked for, or the store has none */
     const hps_store_info *info; /* borrowed from the store */
     int64_t train, holdout;     /* the first `train` rows train, the last `holdout` rows never do */
 } hps_dataset;
 
 /*
  * Collective over comm.  Opens the store (paths: eval.store where `paths` has items, else data.store) and splits it by
- * data.holdout.  Errors: those of hps_store_open; HPS_ECONFIG when no training row is left.  Close with
+ * data.holdout; with `gradients` also opens those that the store has.  Errors: those of hps_store_open and
+ * hps_store_open_gradients; HPS_ECONFIG when no training row is left.  Close with
  * hps_dataset_close (local).
  */
-hps_status hps_dataset_open(MPI_Comm comm, const hps_config *config, const hps_list *paths, hps_dataset *dataset);
+hps_status hps_dataset_open(MPI_Comm comm, const hps_config *config, const hps_list *paths, bool gradients,
+                            hps_dataset *dataset);
 void hps_dataset_close(hps_dataset *dataset);
 
 #endif

@@ -1,16 +1,46 @@
 /*
- * The forward pass of a batch over the model ranks (math.md 1): centre, encode the rank's latents, merge the candidates,
+ * The forward pass of a batch over the model ranks (math.md 1): centre, encode the rank's latents, select over all ranks,
  * decode the rank's columns.  What training and evaluation share, with its buffers.
  */
 #ifndef HPSAE_MODEL_FORWARD_H
 #define HPSAE_MODEL_FORWARD_H
 
 #include "hpsae/comm/grid.h"
+#include "hpsae/comm/lists.h"
 #include "hpsae/comm/merge.h"
 #include "hpsae/kernels/kernels.h"
 #include "hpsae/model/model.h"
 
+#include <stdbool.h>
 #include <stdint.h>
+
+/* How the latents of a batch are chosen; only values above 0 are kept. */
+typedef enum {
+    HPS_PICK_TOPK,  /* the k largest p of each token (Gao et al. 2024, eq. 2) */
+    HPS_PICK_BATCH, /* the k B largest p of the batch, ties to the lower token, then latent (Bussmann et al. 2024) */
+    HPS_PICK_THRESHOLD, /* all p above the threshold: BatchTopK in use */
+    HPS_PICK_GRADIENT   /* the k largest z (alpha + beta |<w_i, g>|) of each token (Olmo et al. 2024) */
+} hps_pick_rule;
+
+typedef struct {
+    hps_pick_rule rule;
+    int64_t k;
+    double alpha, beta; /* of HPS_PICK_GRADIENT */
+    double threshold;   /* of HPS_PICK_THRESHOLD, >= 0 */
+} hps_pick;
+
+/* Local.  How a model selects in use, without gradients (select gradient: by value) and without a batch (a threshold). */
+hps_pick hps_pick_in_use(const hps_model *model);
+
+typedef struct {
+    int64_t B;      /* most tokens of a batch */
+    int64_t k_max;  /* widest selection a token that the workspace serves */
+    int64_t k;      /* the largest k of a pick; at most k_max */
+    unsigned rules; /* those that will be used: 1 << HPS_PICK_TOPK | ... */
+    int threads;
+} hps_forward_options;
+
+typedef struct hps_searcher hps_searcher; /* buffers of the rules that search by a floor; private to select*.c */
 
 typedef struct {
     const hps_grid *grid; /* borrowed, as are kernels and model */
@@ -19,41 +49,47 @@ typedef struct {
     hps_workspace *ws;
     hps_merge merge;
     int64_t B, k;
+    int64_t capacity; /* slots that a batch may have */
     int threads;
     int32_t *latent; /* [own] */
     hps_encoder encoder;
-    float *y;                                             /* [B, lde] x - b; callers put x here */
-    float *y_norm;                                        /* [B] at least |y| */
-    float *z_sum;                                         /* [B] sum of the token's z */
-    double *scale;                                        /* [B] fixed point of <R, w> */
-    hps_slots slots;                                      /* by value, descending */
+    float *y;        /* [B, lde] x - b; callers put x here */
+    float *g;        /* [B, lde] gradients over their RMS norm; callers put them here; only for HPS_PICK_GRADIENT */
+    float *y_norm;   /* [B] at least |y| */
+    float *z_sum;    /* [B] sum of the token's z */
+    double *scale;   /* [B] fixed point of <R, w> */
+    hps_slots slots; /* of the last selection, a token's by score, descending, ties by latent */
+    hps_searcher *searcher;
     float *R;                                             /* [B, ldd] xhat - x, this rank's columns */
     double seconds_encode, seconds_merge, seconds_decode; /* of the last pass */
 } hps_forward;
 
 /*
- * Collective over grid->model.  Buffers for batches of up to B tokens; k_max >= model->k is the widest selection that
- * the workspace will serve.  HPS_ENOMEM; HPS_ECONFIG if B * k_max is beyond what a message counts.  Release with
+ * Collective over grid->model.  HPS_ENOMEM; HPS_ECONFIG if B * k_max is beyond what a message counts.  Release with
  * hps_forward_destroy (local).
  */
-hps_status hps_forward_create(const hps_grid *grid, const hps_kernels *kernels, hps_model *model, int64_t B,
-                              int64_t k_max, int threads, hps_forward **forward);
+hps_status hps_forward_create(const hps_grid *grid, const hps_kernels *kernels, hps_model *model,
+                              const hps_forward_options *options, hps_forward **forward);
 void hps_forward_destroy(hps_forward **forward);
 
 /* Local.  Takes the bounds on encoder rows and biases anew; call after the model's values changed from outside. */
 void hps_forward_refresh(hps_forward *f);
 
-/* Collective over grid->model.  From x in f->y (B tokens): y = x - b, the k slots of each token. */
-void hps_forward_select(hps_forward *f, int64_t B);
+/*
+ * Collective over grid->model.  From x in f->y (B tokens): y = x - b and the slots of each token.  Errors, on every
+ * rank: HPS_EARG when a threshold lets through more than f->capacity; HPS_ENUMERIC when so many pre-activations of a batch
+ * are equal that no cut separates k B of them.
+ */
+hps_status hps_forward_select(hps_forward *f, int64_t B, const hps_pick *pick);
 
-/* Local.  R from the slots, and with dz the slots' <R, w> over this rank's columns, in fixed point. */
-void hps_forward_decode(hps_forward *f, int64_t B, bool dz);
+/* Local.  R from each token's first_slots first slots (below 0: all); with dz their <R, w>, in fixed point. */
+void hps_forward_decode(hps_forward *f, int64_t B, int64_t first_slots, bool dz);
 
 /*
- * Local.  Keeps the candidates of positive value, z = p: top [B, k], sorted, becomes slots->slot in place, first and
- * z_sum [B] are set.
+ * Local.  Keeps the candidates of positive value, z = p: top [B, k], sorted, of which the first `keep` a token count,
+ * becomes slots->slot in place, first and z_sum [B] are set.
  */
-void hps_slots_compact(int64_t B, int64_t k, hps_slots *slots, float *z_sum);
+void hps_slots_compact(int64_t B, int64_t k, int64_t keep, hps_slots *slots, float *z_sum);
 
 /* Local.  A bound on |xhat - x| of a token of norm y_norm whose values sum to z_sum; decoder rows have norm 1. */
 static inline double hps_residual_bound(float y_norm, float z_sum)

@@ -6,13 +6,20 @@
 #define HPSAE_MODEL_STEP_H
 
 #include "hpsae/model/forward.h"
+#include "hpsae/model/nest.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 typedef struct {
-    int64_t B;     /* tokens a step */
-    double V;      /* E|x - mean|^2: the loss is L / V (math.md 2) */
+    int64_t B;                /* tokens a step */
+    double V;                 /* E|x - mean|^2: the loss is L / V (math.md 2) */
+    hps_pick_rule rule;       /* HPS_PICK_TOPK, _BATCH or _GRADIENT */
+    double alpha, beta;       /* of the last */
+    int64_t k_start, k_steps; /* k goes linearly from k_start to model->k over so many steps */
+    hps_nest_options nest;
+    int64_t threshold_start; /* HPS_PICK_BATCH: steps before model->threshold is averaged */
+    double threshold_decay;
     int64_t aux_k; /* latents that AuxK reconstructs with; 0: no AuxK (Gao et al. 2024, A.2) */
     double aux_coefficient;
     int64_t dead_tokens;         /* a latent is dead that has not fired for so many tokens */
@@ -38,10 +45,12 @@ typedef enum {
 } hps_phase;
 
 typedef struct {
-    double fvu;     /* sum |x - xhat|^2 / (B V) of the batch before the update */
+    double loss;    /* the objective / V, of the batch before the update; without AuxK */
+    double fvu;     /* sum |x - xhat|^2 / (B V), xhat of the step's k latents */
     double aux_fvu; /* L_aux; 0 without dead latents */
     double l0;      /* mean active latents a token */
     int64_t dead;   /* dead latents at the start of the step */
+    int64_t k;
     double lr, grad_norm;
     double seconds[HPS_PHASES];
 } hps_step_report;
@@ -56,15 +65,19 @@ hps_status hps_trainer_create(const hps_grid *grid, const hps_kernels *kernels, 
                               const hps_step_options *options, hps_trainer **trainer);
 void hps_trainer_destroy(hps_trainer **trainer);
 
-/* Local.  The trainer's forward pass: the batch goes into forward->y [B, lde]. */
+/* Local.  The trainer's forward pass: the batch goes into forward->y [B, lde], with HPS_PICK_GRADIENT its gradients into
+ * forward->g. */
 hps_forward *hps_trainer_forward(hps_trainer *trainer);
 
 /*
  * Collective over grid->model.  One step on the batch in forward->y.  `flag` (>= 0) becomes its maximum over the ranks,
  * so that a wish to stop reaches all of them without a message of its own.  Error, on every rank and before the model has
- * changed: HPS_ENUMERIC when the loss is not finite; after: when the update was not.
+ * changed: HPS_ENUMERIC when the loss is not finite, those of hps_forward_select; after: when the update was not.
  */
 hps_status hps_trainer_step(hps_trainer *trainer, double *flag, hps_step_report *report);
+
+/* Local.  k of step t = 0, 1, ... when the last one is k. */
+int64_t hps_k_at(const hps_step_options *options, int64_t k, int64_t t);
 
 /* Local.  Learning rate of step t = 0, 1, ... */
 double hps_learning_rate(const hps_step_options *options, int64_t t);

@@ -22,6 +22,7 @@ typedef struct {
     bool has_statistics; /* written by `hpsae shuffle` and `hpsae synth` */
     const double *mean;  /* [d] mean row, when has_statistics; borrowed */
     double mean_sq_norm; /* mean of |x|^2, when has_statistics */
+    double rms_norm;     /* of gradients: root of the mean of |g|^2; 0 when the store does not say */
 } hps_store_info;
 
 /*
@@ -35,6 +36,17 @@ void hps_store_close(hps_store **store);
 
 /* Local.  Valid as long as the store is open. */
 const hps_store_info *hps_store_about(const hps_store *store);
+
+/* Local.  Whether every file of the store has dL/dx of the same hook, /gradients/<hook>. */
+bool hps_store_has_gradients(const hps_store *store);
+
+/*
+ * Collective over comm.  Opens them as a store of their own, row for row the activations'; rms_norm is set.  Errors: those
+ * of hps_store_open; HPS_EFORMAT when rows or columns differ from the activations' or the attribute rms_norm is missing.
+ * Paths as for hps_store_open.
+ */
+hps_status hps_store_open_gradients(MPI_Comm comm, int64_t count, char *const *paths, const hps_store *activations,
+                                    hps_store **gradients);
 
 /*
  * Local.  Reads rows [row, row + count) as stored: words [count, d] of info->dtype, tight.  Any rank may read any rows

@@ -3,14 +3,8 @@
  * added, once for <R, w>.
  */
 #include "lanes.h"
+#include "screen.h"
 #include "workspace.h"
-
-static void prefetch_row(const float *row, int64_t m)
-{
-    for (int64_t j = 0; j < m; j += HPS_LANES) {
-        __builtin_prefetch(row + j);
-    }
-}
 
 static void decode_token(int64_t w, int64_t ldd, const float *W_dec, const hps_candidate *slot, int64_t slots,
                          float *restrict r)
@@ -22,7 +16,7 @@ static void decode_token(int64_t w, int64_t ldd, const float *W_dec, const hps_c
         const float z = slot[s].value;
 
         if (s + AHEAD < slots) {
-            prefetch_row(W_dec + slot[s + AHEAD].latent * ldd, w);
+            fast_prefetch(W_dec + slot[s + AHEAD].latent * ldd, w);
         }
         for (int64_t j = 0; j < ldd; j++) {
             r[j] = fmaf(z, w_i[j], r[j]);
@@ -50,33 +44,48 @@ void FAST(decode)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const fl
     }
 }
 
+void FAST(slot_dots)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
+                     int64_t ldg, const float *G, const double *scale)
+{
+#pragma omp parallel for schedule(static) num_threads(ws->size.threads)
+    for (int64_t t = 0; t < B; t++) {
+        for (int64_t s = slots->first[t]; s < slots->first[t + 1]; s++) {
+            if (s + 1 < slots->first[t + 1]) {
+                fast_prefetch(W_dec + slots->slot[s + 1].latent * ldd, w);
+            }
+            slots->dz_fixed[s] = fast_dot_fixed(w, G + t * ldg, W_dec + slots->slot[s].latent * ldd, scale[t]);
+        }
+    }
+}
+
 /* A task is a block of columns: its sums stay in registers while the rows pass. */
-static void sum_block(int64_t B, int64_t ldd, int64_t columns, const float *R, double *sum, double *square)
+static void sum_block(int64_t B, int64_t columns, int64_t ldr, const float *R, int64_t ldq, const float *Q, double *sum,
+                      double *product)
 {
     double s[HPS_BLOCK] = {0}, q[HPS_BLOCK] = {0};
 
     for (int64_t t = 0; t < B; t++) {
-        const float *r = R + t * ldd;
+        const float *r = R + t * ldr, *other = Q + t * ldq;
         for (int64_t j = 0; j < columns; j++) {
             s[j] += (double)r[j];
-            q[j] += (double)r[j] * (double)r[j];
+            q[j] += (double)r[j] * (double)other[j];
         }
     }
     for (int64_t j = 0; j < columns; j++) {
         sum[j] = s[j];
-        square[j] = q[j];
+        product[j] = q[j];
     }
 }
 
-void FAST(column_sums)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *R, double *sum,
-                       double *square)
+void FAST(column_sums)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldr, const float *R, int64_t ldq,
+                       const float *Q, double *sum, double *product)
 {
 #pragma omp parallel for schedule(static) num_threads(ws->size.threads)
     for (int64_t c = 0; c < w; c += HPS_BLOCK) {
         if (w - c >= HPS_BLOCK) {
-            sum_block(B, ldd, HPS_BLOCK, R + c, sum + c, square + c);
+            sum_block(B, HPS_BLOCK, ldr, R + c, ldq, Q + c, sum + c, product + c);
         } else {
-            sum_block(B, ldd, w - c, R + c, sum + c, square + c);
+            sum_block(B, w - c, ldr, R + c, ldq, Q + c, sum + c, product + c);
         }
     }
 }

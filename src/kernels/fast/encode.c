@@ -4,6 +4,7 @@
  * among the k best; the few others are computed again, canonically, and those values decide.
  */
 #include "lanes.h"
+#include "screen.h"
 #include "workspace.h"
 
 #include <cblas.h>
@@ -18,19 +19,6 @@ typedef struct {
     const float *y, *y_norm;
     hps_candidate *top;
 } problem;
-
-/*
- * Bound on the difference of two float32 evaluations of <e, y> + b_enc: any order of summation, with or without fma,
- * errs by at most d u / (1 - d u) |e| |y| (Higham 2002, 3.1; Cauchy-Schwarz), the canonical one by (d / 16 + 5) u; the
- * last addition rounds each; the constant stands for underflow.
- */
-static float error_bound(const hps_encoder *enc, float y_norm)
-{
-    const double u = 0x1p-24, terms = (double)enc->d * (17.0 / 16) + 16;
-    const double product = (double)enc->row_norm * (double)y_norm;
-
-    return (float)(1.05 * u * (terms * product + 4 * (double)enc->bias) + 1e-35);
-}
 
 /* The k-th largest of count >= k values (Hoare's selection); reorders them. */
 static float kth_largest(float *v, int64_t count, int64_t k)
@@ -98,13 +86,6 @@ static void insert(hps_candidate *top, int64_t k, hps_candidate c)
     top[s] = c;
 }
 
-static void prefetch_row(const float *row, int64_t d)
-{
-    for (int64_t j = 0; j < d; j += HPS_LANES) {
-        __builtin_prefetch(row + j);
-    }
-}
-
 /* Computes the pending candidates canonically and takes them into the token's top k. */
 static void rescue(fast_thread *me, int64_t capacity, const problem *p, int64_t token, int64_t t)
 {
@@ -115,7 +96,7 @@ static void rescue(fast_thread *me, int64_t capacity, const problem *p, int64_t 
 
     for (int32_t i = 0; i < me->count[token]; i++) {
         if (i + AHEAD < me->count[token]) {
-            prefetch_row(enc->W_enc + pending[i + AHEAD].latent * enc->lde, enc->d);
+            fast_prefetch(enc->W_enc + pending[i + AHEAD].latent * enc->lde, enc->d);
         }
         const int64_t l = pending[i].latent;
         const float value = fast_dot(enc->d, enc->W_enc + l * enc->lde, p->y + t * p->ldy) + enc->b_enc[l];
@@ -189,7 +170,7 @@ static void encode_tokens(hps_workspace *ws, fast_thread *me, const problem *p, 
     for (int64_t b = 0; b < tokens; b++) {
         me->count[b] = 0;
         me->threshold[b] = -INFINITY;
-        me->error[b] = error_bound(p->enc, p->y_norm[t0 + b]);
+        me->error[b] = fast_screen_error(p->enc, p->y_norm[t0 + b]);
         for (int64_t s = 0; s < p->k; s++) {
             p->top[(t0 + b) * p->k + s] = HPS_NO_CANDIDATE;
         }
@@ -224,11 +205,8 @@ void FAST(encode)(hps_workspace *ws, const hps_encoder *enc, int64_t count, cons
                        .y_norm = y_norm,
                        .top = top};
 
-    int64_t tokens = TOKENS; /* of a task: as many as keep all threads busy to the end */
+    const int64_t tokens = fast_task_tokens(ws, B);
 
-    while (tokens > 32 && B < 2 * tokens * ws->size.threads) {
-        tokens /= 2;
-    }
 #pragma omp parallel for schedule(dynamic, 1) num_threads(ws->size.threads)
     for (int64_t t0 = 0; t0 < B; t0 += tokens) {
         encode_tokens(ws, ws->thread + omp_get_thread_num(), &p, t0, B - t0 < tokens ? B - t0 : tokens);

@@ -8,8 +8,18 @@
 #include <omp.h>
 #include <string.h>
 
-/* part += sum over the latent's entries of one family of weight * row of the token. */
-static void add_family(const hps_family *family, int64_t latent, int64_t ld, const float *rows, bool by_dz,
+/* The row that entry e multiplies: of y by token (the encoder's gradient), else of the family's rows. */
+static const float *row_of(const hps_family *family, int64_t e, int64_t ldy, const float *y)
+{
+    if (y != NULL) {
+        return y + family->bucket->token[e] * ldy;
+    }
+    return family->rows +
+           (family->row != NULL ? family->row[family->bucket->slot[e]] : family->bucket->token[e]) * family->ld;
+}
+
+/* part += sum over the latent's entries of one family of weight * row, m columns. */
+static void add_family(const hps_family *family, int64_t latent, int64_t m, int64_t ldy, const float *y,
                        float *restrict part)
 {
     const hps_bucket *bucket = family->bucket;
@@ -18,35 +28,35 @@ static void add_family(const hps_family *family, int64_t latent, int64_t ld, con
 
     for (int64_t e = bucket->first[latent]; e < end; e++) {
         const int64_t s = bucket->slot[e];
-        const float weight = by_dz ? family->slots->dz[s] : family->slots->slot[s].value;
-        const float *restrict row = rows + bucket->token[e] * ld;
+        const float weight = y != NULL ? family->slots->dz[s] : family->slots->slot[s].value;
+        const float *restrict row = row_of(family, e, ldy, y);
 
         if (e + AHEAD < end) {
-            const float *next = rows + bucket->token[e + AHEAD] * ld;
-            for (int64_t j = 0; j < ld; j += HPS_LANES) {
+            const float *next = row_of(family, e + AHEAD, ldy, y);
+            for (int64_t j = 0; j < m; j += HPS_LANES) {
                 __builtin_prefetch(next + j);
             }
         }
-        for (int64_t j = 0; j < ld; j++) {
+        for (int64_t j = 0; j < m; j++) {
             part[j] = fmaf(weight, row[j], part[j]);
         }
     }
 }
 
-/* g = sum over families of c * part; `y` for the encoder (weights dz), NULL for the decoder (weights z, rows R). */
-static void gradient_row(const hps_update *u, int64_t latent, int64_t ld, const float *y, float *restrict part,
-                         float *restrict g)
+/* g = sum over families of c * part, m columns; `y` for the encoder (weights dz), NULL for the decoder (weights z). */
+static void gradient_row(const hps_update *u, int64_t latent, int64_t m, int64_t ldy, const float *y,
+                         float *restrict part, float *restrict g)
 {
-    memset(g, 0, (size_t)ld * sizeof(*g));
+    memset(g, 0, (size_t)m * sizeof(*g));
     for (int f = 0; f < u->families; f++) {
         const hps_family *family = &u->family[f];
 
         if (family->bucket->first[latent] == family->bucket->first[latent + 1]) {
             continue;
         }
-        memset(part, 0, (size_t)ld * sizeof(*part));
-        add_family(family, latent, ld, y != NULL ? y : family->R, y != NULL, part);
-        for (int64_t j = 0; j < ld; j++) {
+        memset(part, 0, (size_t)m * sizeof(*part));
+        add_family(family, latent, m, ldy, y, part);
+        for (int64_t j = 0; j < m; j++) {
             g[j] = fmaf(family->c, part[j], g[j]);
         }
     }
@@ -68,6 +78,7 @@ static void adam(const hps_adam *a, int64_t m, const float *restrict g, float *r
 void FAST(update_decoder)(hps_workspace *ws, const hps_update *u, int64_t n, int64_t w, int64_t ldd,
                           const float *parallel, const hps_state *W_dec, int64_t *square, int64_t *norm)
 {
+    const int64_t m = (w + HPS_LANES - 1) / HPS_LANES * HPS_LANES;
     int64_t squares = 0;
 
 #pragma omp parallel for schedule(dynamic, 64) num_threads(ws->size.threads) reduction(+ : squares)
@@ -76,14 +87,14 @@ void FAST(update_decoder)(hps_workspace *ws, const hps_update *u, int64_t n, int
         float *restrict g = me->row, *restrict w_i = W_dec->value + i * ldd;
         const float par = -parallel[i], factor = u->adam.factor;
 
-        gradient_row(u, i, ldd, NULL, me->sum, g);
+        gradient_row(u, i, m, 0, NULL, me->sum, g);
         for (int64_t j = 0; j < w; j++) {
             g[j] = fmaf(par, w_i[j], g[j]) * factor;
         }
         squares += fast_dot_fixed(w, g, g, u->square_scale);
         if (u->apply) {
             adam(&u->adam, w, g, w_i, W_dec->moment1 + i * ldd, W_dec->moment2 + i * ldd);
-            norm[i] = fast_dot_fixed(w, w_i, w_i, u->norm_scale);
+            norm[i] += fast_dot_fixed(w, w_i, w_i, u->norm_scale);
         }
     }
     *square += squares;
@@ -114,7 +125,7 @@ static int64_t encoder_row(fast_thread *me, const hps_update *u, const hps_encod
     const float factor = u->adam.factor;
 
     gb *= factor;
-    gradient_row(u, enc->latent[l], ldy, y, me->sum, g);
+    gradient_row(u, enc->latent[l], ldy, ldy, y, me->sum, g);
     for (int64_t j = 0; j < enc->d; j++) {
         g[j] *= factor;
     }

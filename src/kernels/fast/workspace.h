@@ -40,8 +40,17 @@ void FAST(encode)(hps_workspace *ws, const hps_encoder *enc, int64_t count, cons
 void FAST(decode)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
                   int64_t first_slots, float sign, int64_t lds, const float *start, const double *scale, bool dz,
                   float *R);
-void FAST(column_sums)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *R, double *sum,
-                       double *square);
+int64_t FAST(encode_above)(hps_workspace *ws, const hps_encoder *enc, int64_t B, int64_t ldy, const float *y,
+                           const float *y_norm, const float *floor, int64_t capacity, hps_hit *hit);
+void FAST(slot_dots)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
+                     int64_t ldg, const float *G, const double *scale);
+void FAST(nested)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
+                  const hps_nesting *nesting, int64_t first_slots, int64_t lds, const float *start, const double *scale,
+                  const float *R, float *S);
+void FAST(suffix_rows)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
+                       const hps_nesting *nesting, int64_t first_slots, const float *R, int64_t lds, float *suffix);
+void FAST(column_sums)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldr, const float *R, int64_t ldq,
+                       const float *Q, double *sum, double *product);
 void FAST(update_decoder)(hps_workspace *ws, const hps_update *u, int64_t n, int64_t w, int64_t ldd,
                           const float *parallel, const hps_state *W_dec, int64_t *square, int64_t *norm);
 void FAST(update_encoder)(hps_workspace *ws, const hps_update *u, const hps_encoder *enc, int64_t ldy, const float *y,

@@ -104,33 +104,133 @@ static void decode(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const f
     }
 }
 
-static void column_sums(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *R, double *sum,
-                        double *square)
+static int64_t encode_above(hps_workspace *ws, const hps_encoder *enc, int64_t B, int64_t ldy, const float *y,
+                            const float *y_norm, const float *floor, int64_t capacity, hps_hit *hit)
+{
+    int64_t count = 0;
+
+    (void)y_norm;
+#pragma omp parallel for schedule(dynamic, 8) num_threads(ws->size.threads)
+    for (int64_t t = 0; t < B; t++) {
+        for (int64_t l = 0; l < enc->own; l++) {
+            const float p = hps_dot(enc->d, enc->W_enc + l * enc->lde, y + t * ldy) + enc->b_enc[l];
+            int64_t place;
+            if (!(p >= floor[t])) {
+                continue;
+            }
+#pragma omp atomic capture
+            place = count++;
+            if (place < capacity) {
+                hit[place] = (hps_hit){(int32_t)t, {p, enc->latent[l]}};
+            }
+        }
+    }
+    return count;
+}
+
+static void slot_dots(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
+                      int64_t ldg, const float *G, const double *scale)
 {
 #pragma omp parallel for schedule(static) num_threads(ws->size.threads)
-    for (int64_t j = 0; j < w; j++) {
-        sum[j] = square[j] = 0;
-        for (int64_t t = 0; t < B; t++) {
-            const double r = (double)R[t * ldd + j];
-            sum[j] += r;
-            square[j] += r * r;
+    for (int64_t t = 0; t < B; t++) {
+        for (int64_t s = slots->first[t]; s < slots->first[t + 1]; s++) {
+            slots->dz_fixed[s] = hps_dot_fixed(w, G + t * ldg, W_dec + slots->slot[s].latent * ldd, scale[t]);
         }
     }
 }
 
-/* g = sum over families of c * (sum over the latent's slots of coefficient * row of the token). */
+/* r, the residual after the token's first_slots first slots, takes in the others. */
+static void add_rest(int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots, int64_t t, int64_t first_slots,
+                     float *r)
+{
+    for (int64_t s = slots->first[t] + first_slots; first_slots >= 0 && s < slots->first[t + 1]; s++) {
+        for (int64_t j = 0; j < w; j++) {
+            r[j] = fmaf(slots->slot[s].value, W_dec[slots->slot[s].latent * ldd + j], r[j]);
+        }
+    }
+}
+
+static void nested(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
+                   const hps_nesting *nesting, int64_t first_slots, int64_t lds, const float *start,
+                   const double *scale, const float *R, float *S)
+{
+#pragma omp parallel for schedule(static) num_threads(ws->size.threads)
+    for (int64_t t = 0; t < B; t++) {
+        float *r = ws->row + omp_get_thread_num() * ws->ld, *sum = S + t * ldd;
+
+        memcpy(r, R + t * ldd, (size_t)w * sizeof(*r));
+        memset(sum, 0, (size_t)w * sizeof(*sum));
+        add_rest(w, ldd, W_dec, slots, t, first_slots, r);
+        for (int64_t s = slots->first[t + 1] - 1; s >= slots->first[t]; s--) {
+            const float *w_i = W_dec + slots->slot[s].latent * ldd;
+            for (int64_t j = 0; nesting->weight[s] != 0 && j < w; j++) {
+                sum[j] = fmaf(nesting->weight[s], r[j], sum[j]);
+            }
+            slots->dz_fixed[s] = hps_dot_fixed(w, sum, w_i, scale[t]);
+            for (int64_t j = 0; j < w; j++) {
+                r[j] = fmaf(-slots->slot[s].value, w_i[j], r[j]);
+            }
+        }
+        for (int64_t j = 0; j < w; j++) {
+            sum[j] = fmaf(nesting->bias_weight[t], -start[t * lds + j], sum[j]);
+        }
+    }
+}
+
+static void suffix_rows(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec,
+                        const hps_slots *slots, const hps_nesting *nesting, int64_t first_slots, const float *R,
+                        int64_t lds, float *suffix)
+{
+#pragma omp parallel for schedule(static) num_threads(ws->size.threads)
+    for (int64_t t = 0; t < B; t++) {
+        float *r = ws->row + omp_get_thread_num() * ws->ld;
+        const float *before = NULL;
+
+        memcpy(r, R + t * ldd, (size_t)w * sizeof(*r));
+        add_rest(w, ldd, W_dec, slots, t, first_slots, r);
+        for (int64_t s = slots->first[t + 1] - 1; s >= slots->first[t]; s--) {
+            const float *w_i = W_dec + slots->slot[s].latent * ldd;
+            float *sum = suffix + nesting->row[s] * lds;
+            for (int64_t j = 0; nesting->weight[s] != 0 && j < w; j++) {
+                sum[j] = fmaf(nesting->weight[s], r[j], before != NULL ? before[j] : 0);
+            }
+            before = sum;
+            for (int64_t j = 0; j < w; j++) {
+                r[j] = fmaf(-slots->slot[s].value, w_i[j], r[j]);
+            }
+        }
+    }
+}
+
+static void column_sums(hps_workspace *ws, int64_t B, int64_t w, int64_t ldr, const float *R, int64_t ldq,
+                        const float *Q, double *sum, double *product)
+{
+#pragma omp parallel for schedule(static) num_threads(ws->size.threads)
+    for (int64_t j = 0; j < w; j++) {
+        sum[j] = product[j] = 0;
+        for (int64_t t = 0; t < B; t++) {
+            sum[j] += (double)R[t * ldr + j];
+            product[j] += (double)R[t * ldr + j] * (double)Q[t * ldq + j];
+        }
+    }
+}
+
+/* g = sum over families of c * (sum over the latent's slots of dz y, or without y, of z times the slot's row). */
 static void gradient_row(const hps_update *u, int64_t latent, int64_t m, int64_t ld, const float *y, float *g)
 {
     for (int64_t j = 0; j < m; j++) {
         float total = 0;
         for (int f = 0; f < u->families; f++) {
             const hps_family *family = &u->family[f];
-            const float *rows = y != NULL ? y : family->R;
             float part = 0;
             for (int64_t e = family->bucket->first[latent]; e < family->bucket->first[latent + 1]; e++) {
-                const int64_t s = family->bucket->slot[e];
-                const float weight = y != NULL ? family->slots->dz[s] : family->slots->slot[s].value;
-                part = fmaf(weight, rows[family->bucket->token[e] * ld + j], part);
+                const int64_t s = family->bucket->slot[e], t = family->bucket->token[e];
+                if (y != NULL) {
+                    part = fmaf(family->slots->dz[s], y[t * ld + j], part);
+                } else {
+                    const int64_t row = family->row != NULL ? family->row[s] : t;
+                    part = fmaf(family->slots->slot[s].value, family->rows[row * family->ld + j], part);
+                }
             }
             total = fmaf(family->c, part, total);
         }
@@ -156,14 +256,14 @@ static void update_decoder(hps_workspace *ws, const hps_update *u, int64_t n, in
     for (int64_t i = 0; i < n; i++) {
         float *g = ws->row + omp_get_thread_num() * ws->ld, *w_i = W_dec->value + i * ldd;
 
-        gradient_row(u, i, w, ldd, NULL, g);
+        gradient_row(u, i, w, 0, NULL, g);
         for (int64_t j = 0; j < w; j++) {
             g[j] = fmaf(-parallel[i], w_i[j], g[j]) * u->adam.factor;
         }
         squares += hps_dot_fixed(w, g, g, u->square_scale);
         if (u->apply) {
             adam(&u->adam, w, g, w_i, W_dec->moment1 + i * ldd, W_dec->moment2 + i * ldd);
-            norm[i] = hps_dot_fixed(w, w_i, w_i, u->norm_scale);
+            norm[i] += hps_dot_fixed(w, w_i, w_i, u->norm_scale);
         }
     }
     *square += squares;
@@ -240,7 +340,11 @@ const hps_kernels NAME(hps_kernels_ref_, HPS_ISA) = {
     .workspace_create = workspace_create,
     .workspace_destroy = workspace_destroy,
     .encode = encode,
+    .encode_above = encode_above,
     .decode = decode,
+    .slot_dots = slot_dots,
+    .nested = nested,
+    .suffix_rows = suffix_rows,
     .column_sums = column_sums,
     .update_decoder = update_decoder,
     .update_encoder = update_encoder,

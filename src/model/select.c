@@ -1,0 +1,85 @@
+#include "select.h"
+
+#include <math.h>
+#include <omp.h>
+
+hps_pick hps_pick_in_use(const hps_model *m)
+{
+    return (hps_pick){.rule = m->select == HPS_SELECT_BATCH_TOPK ? HPS_PICK_THRESHOLD : HPS_PICK_TOPK,
+                      .k = m->k,
+                      .alpha = m->alpha,
+                      .beta = m->beta,
+                      .threshold = m->threshold};
+}
+
+static void centre(hps_forward *f, int64_t B)
+{
+    const hps_model *m = f->model;
+    const float *b = m->role[HPS_VALUE].b;
+
+#pragma omp parallel for schedule(static) num_threads(f->threads)
+    for (int64_t t = 0; t < B; t++) {
+        float *y = f->y + t * m->lde;
+        double square = 0;
+        for (int64_t j = 0; j < m->shard.d; j++) {
+            y[j] -= b[j];
+            square += (double)y[j] * (double)y[j];
+        }
+        f->y_norm[t] = (float)sqrt(square) * 1.000001f;
+    }
+}
+
+void hps_slots_compact(int64_t B, int64_t k, int64_t keep, hps_slots *slots, float *z_sum)
+{
+    int32_t kept = 0;
+
+    for (int64_t t = 0; t < B; t++) {
+        float sum = 0;
+        slots->first[t] = kept;
+        for (int64_t s = t * k; s < t * k + keep && slots->slot[s].value > 0; s++) {
+            sum += slots->slot[s].value;
+            slots->slot[kept++] = slots->slot[s];
+        }
+        z_sum[t] = sum;
+    }
+    slots->first[B] = kept;
+}
+
+void hps_select_topk(hps_forward *f, int64_t B, const hps_pick *pick)
+{
+    const double begin = omp_get_wtime();
+
+    if (f->merge.k != pick->k) {
+        hps_merge_destroy(&f->merge);
+        hps_merge_create(pick->k, &f->merge);
+    }
+    f->kernels->encode(f->ws, &f->encoder, 0, NULL, B, f->model->lde, f->y, f->y_norm, pick->k, f->slots.slot);
+    f->seconds_encode += omp_get_wtime() - begin;
+    hps_merge_all(f->grid->model, &f->merge, B, f->slots.slot);
+    hps_slots_compact(B, pick->k, pick->k, &f->slots, f->z_sum);
+}
+
+hps_status hps_forward_select(hps_forward *f, int64_t B, const hps_pick *pick)
+{
+    const double begin = omp_get_wtime();
+    hps_status status = HPS_OK;
+
+    f->seconds_encode = 0;
+    centre(f, B);
+    switch (pick->rule) {
+    case HPS_PICK_TOPK:
+        hps_select_topk(f, B, pick);
+        break;
+    case HPS_PICK_BATCH:
+        status = hps_select_batch(f, B, pick);
+        break;
+    case HPS_PICK_THRESHOLD:
+        status = hps_select_threshold(f, B, pick);
+        break;
+    case HPS_PICK_GRADIENT:
+        hps_select_gradient(f, B, pick);
+        break;
+    }
+    f->seconds_merge = omp_get_wtime() - begin - f->seconds_encode;
+    return status;
+}
