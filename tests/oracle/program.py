@@ -92,6 +92,7 @@ def read_state(path):
         state.average = read_params(file, "average") or state.average
         state.fired = file["fired"][...].astype(np.int64)
         state.tokens, state.step = int(file.attrs["tokens"]), int(file.attrs["step"])
+        state.threshold = float(file.attrs["threshold"]) if file.attrs["threshold"] >= 0 else None
         return state
 
 

@@ -1,5 +1,5 @@
-"""Runs the program on input that it must refuse: one exact line, exit status 2, on 1 and 3 ranks, in time, and nothing
-written."""
+"""Runs the program on input that it must refuse: one exact line, exit status 2, on some numbers of ranks, in time, and
+nothing written."""
 import os
 
 import program
