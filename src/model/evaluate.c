@@ -1,155 +1,298 @@
 #include "hpsae/model/evaluate.h"
 
+#include "evaluate_sums.h"
+#include "first_order.h"
+
 #include "hpsae/base/memory.h"
 #include "hpsae/comm/sums.h"
 
-#include <math.h>
 #include <string.h>
 
-/* Sums over rows, a column each, of this rank's w columns. */
+/* Kinds of reconstruction in the sums: the main one, the curve's, the prefixes'. */
+enum { MAIN, CURVE };
+
 typedef struct {
-    int64_t w;
-    double *y, *y_square;         /* [w] */
-    double *error;                /* [points + 1, w] sum of R^2, keeping k[i] slots; the last one with all */
-    double *sum, *square;         /* [w] of a batch */
-    double *share, *varies, *sst; /* [w] */
-} sums;
+    hps_forward *f;
+    const hps_evaluate_options *options;
+    hps_evaluation *r;
+    hps_pick pick;        /* as wide as the curve */
+    int64_t slots;        /* of a token that are the main figures'; -1: all */
+    int64_t active;       /* such slots of all tokens */
+    int64_t *fired, *own; /* [n] counts; ours when the caller has none */
+    hps_error_sums sums;
+    hps_slots group;  /* slots between two prefixes */
+    int64_t capacity; /* of group */
+    hps_first_order effect;
+} pass;
 
-static void release(sums *s)
+static void release(pass *p)
 {
-    HPS_FREE(&s->y);
-    HPS_FREE(&s->y_square);
-    HPS_FREE(&s->error);
-    HPS_FREE(&s->sum);
-    HPS_FREE(&s->square);
-    HPS_FREE(&s->share);
-    HPS_FREE(&s->varies);
-    HPS_FREE(&s->sst);
+    HPS_FREE(&p->own);
+    HPS_FREE(&p->group.first);
+    HPS_FREE(&p->group.slot);
+    hps_first_order_destroy(&p->effect);
+    hps_error_sums_destroy(&p->sums);
 }
 
-static hps_status allocate(int64_t w, int points, sums *s)
+static int64_t larger(int64_t a, int64_t b)
 {
-    *s = (sums){.w = w};
-    HPS_TRY(HPS_ALLOC(&s->y, w, "evaluation sums"));
-    HPS_TRY(HPS_ALLOC(&s->y_square, w, "evaluation sums"));
-    HPS_TRY(HPS_ALLOC(&s->error, (points + 1) * w, "evaluation sums"));
-    HPS_TRY(HPS_ALLOC(&s->sum, w, "evaluation sums"));
-    HPS_TRY(HPS_ALLOC(&s->square, w, "evaluation sums"));
-    HPS_TRY(HPS_ALLOC(&s->share, w, "evaluation sums"));
-    HPS_TRY(HPS_ALLOC(&s->varies, w, "evaluation sums"));
-    return HPS_ALLOC(&s->sst, w, "evaluation sums");
+    return a > b ? a : b;
 }
 
-/* k = 1, 2, 4, ... below the model's, then the model's, which is the plain evaluation. */
-static int curve_points(int64_t k, int64_t at[HPS_CURVE_POINTS])
+/* 1, 2, 4, ... and the last, and k among them, ascending. */
+static int curve_points(int64_t k, int64_t last, int64_t at[HPS_CURVE_POINTS])
 {
-    int points = 0;
+    int points = 0, place;
 
-    for (int64_t q = 1; q < k && points < HPS_CURVE_POINTS - 1; q *= 2) {
+    for (int64_t q = 1; q < last; q *= 2) {
         at[points++] = q;
     }
-    at[points] = k;
+    at[points++] = last;
+    for (place = points; place > 0 && at[place - 1] > k; place--) {
+    }
+    if (place > 0 && at[place - 1] == k) {
+        return points;
+    }
+    memmove(at + place + 1, at + place, (size_t)(points - place) * sizeof(*at));
+    at[place] = k;
     return points + 1;
 }
 
-static void add(int64_t w, const double *from, double *to)
+static hps_status allocate(pass *p, int64_t *fired)
 {
-    for (int64_t j = 0; j < w; j++) {
-        to[j] += from[j];
+    const hps_model *m = p->f->model;
+
+    HPS_TRY(hps_error_sums_create(m->shard.w, CURVE + p->r->points + p->r->prefixes, &p->sums));
+    if (p->r->prefixes > 0) {
+        HPS_TRY(HPS_ALLOC(&p->group.first, p->f->B + 1, "slots of a prefix"));
     }
+    p->fired = fired;
+    if (fired == NULL) {
+        HPS_TRY(HPS_ALLOC(&p->own, m->shard.n, "firing counts"));
+        p->fired = p->own;
+    }
+    memset(p->fired, 0, (size_t)m->shard.n * sizeof(*p->fired));
+    return HPS_OK;
 }
 
-static void decode_first(hps_forward *f, int64_t B, int64_t slots)
+static hps_status prepare(pass *p, int64_t *fired)
 {
-    const hps_model *m = f->model;
+    const hps_model *m = p->f->model;
+    const hps_evaluate_options *o = p->options;
 
-    f->kernels->decode(f->ws, B, m->shard.w, m->ldd, m->role[HPS_VALUE].W_dec, &f->slots, slots, -1, m->lde,
-                       f->y + m->shard.c0, f->scale, false, f->R);
+    p->pick = o->pick;
+    p->slots = -1;
+    if (o->curve > 0) {
+        const int64_t widest = larger(o->curve, m->k);
+        p->r->points = curve_points(m->k, o->curve, p->r->k);
+        if (o->pick.rule == HPS_PICK_TOPK && widest > o->pick.k) {
+            p->pick.k = widest;
+            p->slots = o->pick.k;
+        }
+    }
+    p->r->prefixes = m->prefixes;
+    memcpy(p->r->prefix, m->prefix, sizeof(p->r->prefix));
+    hps_status status = hps_agree(p->f->grid->model, allocate(p, fired));
+    if (status == HPS_OK && o->gradients != NULL) {
+        status = hps_first_order_create(p->f, &p->effect);
+    }
+    return status;
 }
 
-/* The batch in f->y joins the sums. */
-static hps_status add_batch(hps_forward *f, int64_t B, const hps_evaluation *r, sums *s)
+/* The end of a token's slots that count for the main figures. */
+static int32_t main_end(const pass *p, int64_t t)
 {
-    const hps_model *m = f->model;
+    const int32_t begin = p->f->slots.first[t], end = p->f->slots.first[t + 1];
 
-    const hps_pick pick = hps_pick_in_use(m);
-    HPS_TRY(hps_forward_select(f, B, &pick));
-    f->kernels->column_sums(f->ws, B, s->w, m->lde, f->y + m->shard.c0, m->lde, f->y + m->shard.c0, s->sum, s->square);
-    add(s->w, s->sum, s->y);
-    add(s->w, s->square, s->y_square);
-    const int below = r->points > 0 ? r->points - 1 : 0;
-    for (int i = 0; i <= below; i++) {
-        decode_first(f, B, i < below ? r->k[i] : -1);
-        f->kernels->column_sums(f->ws, B, s->w, m->ldd, f->R, m->ldd, f->R, s->sum, s->square);
-        add(s->w, s->square, s->error + i * s->w);
+    return p->slots >= 0 && begin + p->slots < end ? begin + (int32_t)p->slots : end;
+}
+
+static hps_status read_batch(pass *p, hps_feed *feed, int64_t position, int64_t B)
+{
+    const hps_evaluate_options *o = p->options;
+    const int64_t lde = p->f->model->lde, d = p->f->model->shard.d;
+
+    HPS_TRY(hps_feed_batch(feed, position, B, lde, p->f->y));
+    if (o->gradients == NULL) {
+        return HPS_OK;
+    }
+    HPS_TRY(hps_feed_batch(o->gradients, position, B, lde, p->effect.g));
+    if (o->pick.rule == HPS_PICK_GRADIENT) {
+        const float scale = (float)(1 / o->gradient_rms);
+#pragma omp parallel for schedule(static) num_threads(p->f->threads)
+        for (int64_t t = 0; t < B; t++) {
+            for (int64_t j = 0; j < d; j++) {
+                p->f->g[t * lde + j] = p->effect.g[t * lde + j] * scale;
+            }
+        }
     }
     return HPS_OK;
 }
 
-/* From the column sums of all ranks to the figures. */
-static void conclude(const hps_forward *f, sums *s, hps_evaluation *r)
+static void count_fired(pass *p, int64_t B)
 {
-    const int64_t w = s->w, d = f->model->shard.d;
-    const int below = r->points > 0 ? r->points - 1 : 0;
-    const double *full = s->error + below * w, rows = (double)r->rows;
-    double total[3 + HPS_CURVE_POINTS];
-    hps_partials part[3 + HPS_CURVE_POINTS] = {{s->sst, w, d}, {s->share, w, d}, {s->varies, w, d}};
-
-    for (int64_t j = 0; j < w; j++) {
-        s->sst[j] = s->y_square[j] - s->y[j] * s->y[j] / rows;
-        /* A dimension that never varies leaves rounding alone. */
-        const bool varies = s->sst[j] > 1e-12 * s->y_square[j];
-        s->varies[j] = varies ? 1 : 0;
-        s->share[j] = varies ? full[j] / s->sst[j] : 0;
-    }
-    for (int i = 0; i <= below; i++) {
-        part[3 + i] = (hps_partials){s->error + i * w, w, d};
-    }
-    hps_sum_partials(f->grid->model, 4 + below, part, total, 0, NULL);
-    r->fvu = total[3 + below] / total[0];
-    r->ev = 1 - r->fvu;
-    r->ev_dimmean = 1 - total[1] / total[2];
-    r->mse = total[3 + below] / rows / (f->model->scale * f->model->scale);
-    for (int i = 0; i < r->points; i++) {
-        r->ev_at_k[i] = 1 - total[3 + i] / total[0];
+    for (int64_t t = 0; t < B; t++) {
+        const int32_t begin = p->f->slots.first[t], end = main_end(p, t);
+        for (int32_t s = begin; s < end; s++) {
+            p->fired[p->f->slots.slot[s].latent]++;
+        }
+        p->active += end - begin;
     }
 }
 
-hps_status hps_evaluate(hps_forward *f, hps_feed *feed, int64_t rows, bool curve, int64_t *fired, hps_evaluation *r)
+static void add_curve(pass *p, int64_t B)
 {
-    const hps_model *m = f->model;
-    int64_t active = 0, *count = NULL;
-    sums s;
-
-    *r = (hps_evaluation){.rows = rows};
-    r->points = curve ? curve_points(m->k, r->k) : 0;
-    hps_status status = allocate(m->shard.w, r->points, &s);
-    if (status == HPS_OK && fired == NULL) {
-        status = HPS_ALLOC(&count, m->shard.n, "firing counts");
-        fired = count;
+    for (int i = 0; i < p->r->points; i++) {
+        hps_forward_decode(p->f, B, p->r->k[i], false);
+        hps_error_sums_residuals(&p->sums, p->f, B, CURVE + i);
     }
-    status = hps_agree(f->grid->model, status);
-    for (int64_t done = 0; status == HPS_OK && done < rows; done += f->B) {
-        const int64_t B = rows - done < f->B ? rows - done : f->B;
-        status = hps_feed_batch(feed, done, B, m->lde, f->y);
-        if (status == HPS_OK) {
-            status = add_batch(f, B, r, &s);
-        }
-        if (status == HPS_OK) {
-            active += f->slots.first[B];
-            for (int32_t slot = 0; slot < f->slots.first[B]; slot++) {
-                fired[f->slots.slot[slot].latent]++;
+}
+
+/* The main slots of latents from ... to - 1, in their order. */
+static void fill_group(pass *p, int64_t B, int64_t from, int64_t to)
+{
+    int32_t kept = 0;
+
+    for (int64_t t = 0; t < B; t++) {
+        p->group.first[t] = kept;
+        for (int32_t s = p->f->slots.first[t]; s < main_end(p, t); s++) {
+            const int64_t latent = p->f->slots.slot[s].latent;
+            if (latent >= from && latent < to) {
+                p->group.slot[kept++] = p->f->slots.slot[s];
             }
         }
     }
+    p->group.first[B] = kept;
+}
+
+/* Each prefix adds its own latents to the reconstruction of the one before. */
+static hps_status add_prefixes(pass *p, int64_t B)
+{
+    hps_forward *f = p->f;
+    const hps_model *m = f->model;
+    const int64_t all = f->slots.first[B];
+
+    if (all > p->capacity) {
+        HPS_FREE(&p->group.slot);
+        p->capacity = all;
+        HPS_TRY(hps_agree(f->grid->model, HPS_ALLOC(&p->group.slot, all, "slots of a prefix")));
+    }
+    for (int i = 0; i < p->r->prefixes; i++) {
+        const bool begins = i == 0;
+        fill_group(p, B, begins ? 0 : m->prefix[i - 1], m->prefix[i]);
+        f->kernels->decode(f->ws, B, m->shard.w, m->ldd, m->role[HPS_VALUE].W_dec, &p->group, -1, begins ? -1 : 1,
+                           begins ? m->lde : m->ldd, begins ? f->y + m->shard.c0 : f->R, f->scale, false, f->R);
+        hps_error_sums_residuals(&p->sums, f, B, CURVE + p->r->points + i);
+    }
+    return HPS_OK;
+}
+
+static hps_status add_batch(pass *p, hps_feed *feed, int64_t position, int64_t B)
+{
+    HPS_TRY(read_batch(p, feed, position, B));
+    HPS_TRY(hps_forward_select(p->f, B, &p->pick));
+    hps_error_sums_inputs(&p->sums, p->f, B);
+    hps_forward_decode(p->f, B, p->slots, false);
+    hps_error_sums_residuals(&p->sums, p->f, B, MAIN);
+    if (p->options->gradients != NULL) {
+        hps_first_order_add(&p->effect, p->f, B);
+    }
+    count_fired(p, B);
+    add_curve(p, B);
+    return p->r->prefixes > 0 ? add_prefixes(p, B) : HPS_OK;
+}
+
+static void conclude(pass *p)
+{
+    hps_evaluation *r = p->r;
+    const hps_model *m = p->f->model;
+    const double rows = (double)r->rows;
+    double error[CURVE + HPS_CURVE_POINTS + HPS_PREFIXES_MAX], variance;
+
+    hps_error_sums_conclude(&p->sums, p->f, r->rows, error, &variance, &r->ev_dimmean);
+    r->fvu = error[MAIN] / variance;
+    r->ev = 1 - r->fvu;
+    r->mse = error[MAIN] / rows / (m->scale * m->scale);
+    r->l0 = (double)p->active / rows;
+    for (int i = 0; i < r->points; i++) {
+        r->ev_at_k[i] = 1 - error[CURVE + i] / variance;
+    }
+    for (int i = 0; i < r->prefixes; i++) {
+        r->prefix_ev[i] = 1 - error[CURVE + r->points + i] / variance;
+    }
+    for (int64_t i = 0; i < m->shard.n; i++) {
+        r->alive += p->fired[i] > 0;
+    }
+}
+
+/* The mean row [d] as it enters the model, from the ranks' columns. */
+static hps_status mean_row(const pass *p, double **mean)
+{
+    const hps_model *m = p->f->model;
+    const hps_grid *grid = p->f->grid;
+    int *counts = NULL, *offsets = NULL;
+    hps_status status = HPS_ALLOC(mean, m->shard.d, "mean row");
+
+    status = status == HPS_OK ? HPS_ALLOC(&counts, grid->P, "mean row") : status;
+    status = status == HPS_OK ? HPS_ALLOC(&offsets, grid->P, "mean row") : status;
+    status = hps_agree(grid->model, status);
     if (status == HPS_OK) {
-        conclude(f, &s, r);
-        r->l0 = (double)active / (double)rows;
-        for (int64_t i = 0; i < m->shard.n; i++) {
-            r->alive += fired[i] > 0;
+        for (int q = 0; q < grid->P; q++) {
+            hps_shard shard;
+            (void)hps_shard_create(m->shard.n, m->shard.d, grid->P, q, &shard);
+            counts[q] = hps_count(shard.w);
+            offsets[q] = hps_count(shard.c0);
+        }
+        HPS_MPI(
+            MPI_Allgatherv(p->sums.y, counts[grid->p], MPI_DOUBLE, *mean, counts, offsets, MPI_DOUBLE, grid->model));
+        for (int64_t j = 0; j < m->shard.d; j++) {
+            (*mean)[j] = (*mean)[j] / (double)p->r->rows + (double)m->role[HPS_VALUE].b[j];
         }
     }
-    HPS_FREE(&count);
-    release(&s);
+    HPS_FREE(&counts);
+    HPS_FREE(&offsets);
+    return status;
+}
+
+/* The first-order figures, which need a second pass over x and g. */
+static hps_status conclude_gradients(pass *p, hps_feed *feed)
+{
+    hps_evaluation *r = p->r;
+    const double rows = (double)r->rows, scale = p->f->model->scale;
+    double *mean = NULL;
+    hps_status status = HPS_OK;
+
+    r->has_gradients = true;
+    r->first_order = p->effect.sum / rows / scale;
+    r->first_order_abs = p->effect.abs / rows / scale;
+    r->first_order_variance = p->options->variance;
+    if (!(r->first_order_variance > 0)) {
+        status = mean_row(p, &mean);
+        if (status == HPS_OK) {
+            status = hps_first_order_variance(&p->effect, p->f, feed, p->options->gradients, r->rows, mean,
+                                              &r->first_order_variance);
+        }
+        r->first_order_variance /= scale * scale;
+        HPS_FREE(&mean);
+    }
+    r->first_order_r2 = 1 - p->effect.square / rows / (scale * scale) / r->first_order_variance;
+    return status;
+}
+
+hps_status hps_evaluate(hps_forward *f, hps_feed *feed, const hps_evaluate_options *options, int64_t *fired,
+                        hps_evaluation *r)
+{
+    pass p = {.f = f, .options = options, .r = r};
+
+    *r = (hps_evaluation){.rows = options->rows};
+    hps_status status = prepare(&p, fired);
+    for (int64_t done = 0; status == HPS_OK && done < r->rows; done += f->B) {
+        status = add_batch(&p, feed, done, r->rows - done < f->B ? r->rows - done : f->B);
+    }
+    if (status == HPS_OK) {
+        conclude(&p);
+        status = options->gradients != NULL ? conclude_gradients(&p, feed) : HPS_OK;
+    }
+    release(&p);
     return status;
 }

@@ -108,6 +108,17 @@ static json_t *line_of(const hps_training *t, const hps_step_report *r, const hp
     return line;
 }
 
+/* Held-out ev of each nested size, the smallest first. */
+static json_t *prefix_ev(const hps_evaluation *r)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < r->prefixes; i++) {
+        json_array_append_new(list, hps_json_real(r->prefix_ev[i]));
+    }
+    return list;
+}
+
 hps_status hps_training_record(hps_training *t, const hps_step_report *r, const hps_interval *i, bool evaluated)
 {
     const hps_checksum sum = hps_model_checksum(t->grid.model, t->model);
@@ -123,6 +134,9 @@ hps_status hps_training_record(hps_training *t, const hps_step_report *r, const 
             json_object_set_new(line, "heldout_ev", hps_json_real(t->evaluation.ev));
             json_object_set_new(line, "heldout_l0", hps_json_real(t->evaluation.l0));
             json_object_set_new(line, "heldout_mse", hps_json_real(t->evaluation.mse));
+            if (t->evaluation.prefixes > 0) {
+                json_object_set_new(line, "prefix_ev", prefix_ev(&t->evaluation));
+            }
         }
         json_object_set_new(line, "checksum", json_string(hex));
         status = hps_metrics_line(t->metrics, line);

@@ -1,15 +1,15 @@
 #include "hpsae/study/eval.h"
 
+#include "eval_report.h"
+
 #include "hpsae/base/file.h"
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
-#include "hpsae/base/report.h"
-#include "hpsae/base/rng.h"
 #include "hpsae/model/checkpoint.h"
 #include "hpsae/model/dataset.h"
-#include "hpsae/model/evaluate.h"
+#include "hpsae/model/max_cos.h"
 
-#include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,12 +20,14 @@ typedef struct {
     const char *path; /* of the model */
     hps_grid grid;
     hps_dataset dataset;
+    const hps_kernels *kernels;
     hps_model *model;
     hps_forward *forward;
-    hps_feed *feed;
-    int64_t first, rows;
+    hps_feed *feed, *gradients; /* gradients NULL where they are of no use */
+    double gradient_rms;
+    int64_t first, rows, curve;
     int64_t *fired; /* [n] */
-    hps_evaluation result;
+    hps_findings found;
 } evaluation;
 
 static hps_status choose_rows(evaluation *e)
@@ -50,6 +52,74 @@ static hps_status choose_rows(evaluation *e)
     return HPS_OK;
 }
 
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Whether the store's gradients can be used: those of the activation as the model sees it, but for a common factor. */
+static bool takes_gradients(const evaluation *e)
+{
+    if (e->dataset.gradients == NULL) {
+        return false;
+    }
+    if (e->model->norm == HPS_NORM_TOKEN) {
+        hps_log("eval",
+                "the store's gradients are left aside: they are of the activations as stored, the model's inputs and "
+                "errors are normalised token by token, which no common factor undoes");
+        return false;
+    }
+    return true;
+}
+
+static hps_status open_feeds(evaluation *e, int64_t batch)
+{
+    hps_feed_options options = {
+        .first = e->first, .rows = e->rows, .batch = batch, .norm = e->model->norm, .scale = e->model->scale};
+
+    HPS_TRY(hps_feed_create(&e->grid, e->dataset.store, &options, &e->feed));
+    if (!takes_gradients(e)) {
+        return HPS_OK;
+    }
+    options.norm = HPS_NORM_NONE;
+    options.scale = 1;
+    e->gradient_rms = hps_store_about(e->dataset.gradients)->rms_norm;
+    return hps_feed_create(&e->grid, e->dataset.gradients, &options, &e->gradients);
+}
+
+/* How the main figures select.  Before BatchTopK's threshold is known, batches select, as in training. */
+static hps_pick choose_pick(const hps_model *m, int64_t batch)
+{
+    hps_pick pick = hps_pick_in_use(m);
+
+    if (pick.rule == HPS_PICK_THRESHOLD && pick.threshold < 0) {
+        hps_warn("eval",
+                 "the model has no threshold yet (train.threshold.start_step): latents are selected over batches "
+                 "of %lld tokens, on which the figures then depend",
+                 (long long)batch);
+        pick.rule = HPS_PICK_BATCH;
+    }
+    return pick;
+}
+
+static hps_status open_forward(evaluation *e, int64_t batch)
+{
+    const hps_config *c = e->config;
+    const hps_model *m = e->model;
+    const int64_t widest = e->curve > m->k ? e->curve : m->k;
+    const bool by_gradient = m->select == HPS_SELECT_GRADIENT && e->gradients != NULL && e->gradient_rms > 0;
+
+    e->found.pick = choose_pick(m, batch);
+    e->found.has_gradient_select = by_gradient;
+    const hps_forward_options options = {.B = batch,
+                                         .k_max = widest,
+                                         .k = widest,
+                                         .rules =
+                                             1u << e->found.pick.rule | (by_gradient ? 1u << HPS_PICK_GRADIENT : 0),
+                                         .threads = (int)c->grid.threads};
+    return hps_forward_create(&e->grid, e->kernels, e->model, &options, &e->forward);
+}
+
 static hps_status prepare(evaluation *e)
 {
     const hps_config *c = e->config;
@@ -63,17 +133,12 @@ static hps_status prepare(evaluation *e)
                         "%s has d %lld, but the store %s has d %lld; choose the store that the model is for", e->path,
                         (long long)e->model->shard.d, e->dataset.info->hook, (long long)e->dataset.info->d);
     }
-    const int64_t batch = c->eval.batch < e->rows ? c->eval.batch : e->rows;
-    const hps_feed_options options = {
-        .first = e->first, .rows = e->rows, .batch = batch, .norm = e->model->norm, .scale = e->model->scale};
-    HPS_TRY(hps_feed_create(&e->grid, e->dataset.store, &options, &e->feed));
-    const hps_forward_options forward = {.B = batch,
-                                         .k_max = e->model->k,
-                                         .k = e->model->k,
-                                         .rules = 1u << hps_pick_in_use(e->model).rule,
-                                         .threads = (int)c->grid.threads};
-    HPS_TRY(hps_forward_create(&e->grid, hps_kernels_choose(c->kernels.backend), e->model, &forward, &e->forward));
-    return hps_agree(e->world, HPS_ALLOC(&e->fired, e->model->shard.n, "firing counts"));
+    const int64_t batch = smaller(c->eval.batch, e->rows), n = e->model->shard.n;
+    e->kernels = hps_kernels_choose(c->kernels.backend);
+    e->curve = smaller(c->eval.curve == HPS_AUTO_INT ? 4 * e->model->k : c->eval.curve, n);
+    HPS_TRY(open_feeds(e, batch));
+    HPS_TRY(open_forward(e, batch));
+    return hps_agree(e->world, HPS_ALLOC(&e->fired, n, "firing counts"));
 }
 
 static void release(evaluation *e)
@@ -81,90 +146,37 @@ static void release(evaluation *e)
     HPS_FREE(&e->fired);
     hps_forward_destroy(&e->forward);
     hps_feed_destroy(&e->feed);
+    hps_feed_destroy(&e->gradients);
     hps_model_destroy(&e->model);
     hps_dataset_close(&e->dataset);
     hps_grid_destroy(&e->grid);
 }
 
-/*
- * Histogram of log10 of the firing frequency: bins of a tenth of a decade from 1e-8 to 1; latents that never fired are
- * counted apart.
- */
-static json_t *density(const evaluation *e)
+static hps_status measure(evaluation *e)
 {
-    enum { BINS = 80 };
-    int64_t count[BINS] = {0}, never = 0;
-    json_t *edges = json_array(), *counts = json_array();
+    const hps_config *c = e->config;
+    hps_findings *found = &e->found;
+    hps_evaluate_options options = {.rows = e->rows, .pick = found->pick, .curve = e->curve, .gradients = e->gradients};
 
-    for (int64_t i = 0; i < e->model->shard.n; i++) {
-        if (e->fired[i] == 0) {
-            never++;
-            continue;
-        }
-        const double decades = hps_ln((double)e->fired[i] / (double)e->rows) / hps_ln(10);
-        const int bin = (int)((decades + 8) * 10);
-        count[bin < 0 ? 0 : bin < BINS ? bin : BINS - 1]++;
+    HPS_TRY(hps_evaluate(e->forward, e->feed, &options, e->fired, &found->result));
+    if (found->has_gradient_select) {
+        options.pick.rule = HPS_PICK_GRADIENT;
+        options.curve = 0;
+        options.gradient_rms = e->gradient_rms;
+        options.variance = found->result.first_order_variance;
+        HPS_TRY(hps_evaluate(e->forward, e->feed, &options, NULL, &found->gradient_select));
     }
-    for (int b = 0; b <= BINS; b++) {
-        json_array_append_new(edges, json_real(-8 + 0.1 * b));
+    if (c->eval.shrinkage_rows > 0) {
+        HPS_TRY(hps_shrinkage_measure(e->forward, e->feed, &found->pick, smaller(c->eval.shrinkage_rows, e->rows),
+                                      &found->shrinkage));
     }
-    for (int b = 0; b < BINS; b++) {
-        json_array_append_new(counts, json_integer(count[b]));
+    if (found->shrinkage.left_out > 0) {
+        hps_log("eval", "shrinkage: %lld rows left out, most of them of more than %d latents",
+                (long long)found->shrinkage.left_out, (int)HPS_SHRINKAGE_SLOTS);
     }
-    return json_pack("{s:o,s:o,s:I}", "edges", edges, "counts", counts, "never", (json_int_t)never);
-}
-
-static json_t *curve(const hps_evaluation *r)
-{
-    json_t *k = json_array(), *ev = json_array();
-
-    for (int i = 0; i < r->points; i++) {
-        json_array_append_new(k, json_integer(r->k[i]));
-        json_array_append_new(ev, hps_json_real(r->ev_at_k[i]));
-    }
-    return json_pack("{s:o,s:o}", "k", k, "ev", ev);
-}
-
-/* Share of latents silent over the last dead_tokens tokens of training; null where the model does not know. */
-static json_t *dead(const evaluation *e)
-{
-    const hps_model *m = e->model;
-    int64_t count = 0;
-
-    if (m->fired == NULL) {
-        return json_null();
-    }
-    for (int64_t i = 0; i < m->shard.n; i++) {
-        count += m->tokens - m->fired[i] >= e->config->train.aux.dead_tokens;
-    }
-    return json_real((double)count / (double)m->shard.n);
-}
-
-static json_t *report(const evaluation *e, hps_checksum sum)
-{
-    const hps_evaluation *r = &e->result;
-    json_t *out = json_object();
-    char hex[17];
-
-    snprintf(hex, sizeof(hex), "%016" PRIx64, sum.values);
-    json_object_set_new(out, "model", json_string(e->path));
-    json_object_set_new(out, "hook", json_string(e->dataset.info->hook));
-    json_object_set_new(out, "latents", json_integer(e->model->shard.n));
-    json_object_set_new(out, "k", json_integer(e->model->k));
-    json_object_set_new(out, "rows", json_integer(r->rows));
-    json_object_set_new(out, "mse", hps_json_real(r->mse));
-    json_object_set_new(out, "fvu", hps_json_real(r->fvu));
-    json_object_set_new(out, "ev", hps_json_real(r->ev));
-    json_object_set_new(out, "ev_dimmean", hps_json_real(r->ev_dimmean));
-    json_object_set_new(out, "l0", hps_json_real(r->l0));
-    json_object_set_new(out, "dead", dead(e));
-    json_object_set_new(out, "alive_eval", hps_json_real((double)r->alive / (double)e->model->shard.n));
-    json_object_set_new(out, "ev_at_k", curve(r));
-    json_object_set_new(out, "density", density(e));
-    json_object_set_new(out, "step", json_integer(e->model->step));
-    json_object_set_new(out, "tokens", json_integer(e->model->tokens));
-    json_object_set_new(out, "checksum", json_string(hex));
-    return out;
+    found->max_cos = NAN;
+    return c->eval.max_cos ? hps_max_cos(&e->grid, e->kernels, e->model, (int)c->grid.threads, &found->max_cos)
+                           : HPS_OK;
 }
 
 /* Rank 0 writes eval.json and, if asked, the line on stdout. */
@@ -187,18 +199,21 @@ static hps_status publish(const evaluation *e, json_t *out, bool json)
     return status;
 }
 
-static hps_status finish(const evaluation *e, bool json)
+static hps_status finish(evaluation *e, bool json)
 {
-    const hps_evaluation *r = &e->result;
-    const hps_checksum sum = hps_model_checksum(e->grid.model, e->model);
     hps_status status = HPS_OK;
     int rank;
 
-    hps_log("eval", "ev %.5f, ev_dimmean %.5f, mse %.6g, L0 %.2f, %.1f %% of the latents fired", r->ev, r->ev_dimmean,
-            r->mse, r->l0, 100 * (double)r->alive / (double)e->model->shard.n);
+    e->found.path = e->path;
+    e->found.hook = e->dataset.info->hook;
+    e->found.model = e->model;
+    e->found.dead_tokens = e->config->train.aux.dead_tokens;
+    e->found.fired = e->fired;
+    e->found.checksum = hps_model_checksum(e->grid.model, e->model).values;
+    hps_findings_log(&e->found);
     HPS_MPI(MPI_Comm_rank(e->world, &rank));
     if (rank == 0) {
-        json_t *out = report(e, sum);
+        json_t *out = hps_findings_json(&e->found);
         status = publish(e, out, json);
         json_decref(out);
     }
@@ -215,10 +230,8 @@ hps_status hps_study_eval(MPI_Comm world, const hps_config *config, bool json, b
         hps_log("eval", "%s on %lld rows of %s", e.path, (long long)e.rows, e.dataset.info->hook);
     }
     if (status == HPS_OK && !dry_run) {
-        status = hps_evaluate(e.forward, e.feed, e.rows, true, e.fired, &e.result);
-        if (status == HPS_OK) {
-            status = finish(&e, json);
-        }
+        status = measure(&e);
+        status = status == HPS_OK ? finish(&e, json) : status;
     }
     release(&e);
     return status;
