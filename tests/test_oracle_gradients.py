@@ -4,8 +4,8 @@ selection and objective.
 
 With selection, slot order and AuxK's target held fixed, the loss is a quadratic polynomial in any one parameter, so
 central differences have no truncation error and may take a wide step; gaps keep every value's sign on that step.  For
-the selections and objectives the slots are chosen anew at every point: gaps between the scores keep them the same on the
-way, and what depends on the parameters through the choice alone has no gradient.
+the selections and objectives the slots are chosen anew at every point: gaps between the scores keep them the same on
+the way, and what depends on the parameters through the choice alone has no gradient.
 Tensors are compared whole: the largest difference over the largest entry.
 """
 import os
@@ -155,7 +155,7 @@ def test_objectives():
     latent, used = np.array([[6, 1, 4, 0]]), np.array([[True, True, True, False]])
     slots = choice.matryoshka(latent, used, (1, 2, 5, 8))
     tap.check(slots.latent[0, :3].tolist() == [1, 4, 6] and slots.weight.tolist() == [[0.25, 0.25, 0.25, 0]] and
-              slots.weight0.tolist() == [0.25], "matryoshka: by latent; a prefix without slots counts on the bias", slots)
+              slots.weight0.tolist() == [0.25], "matryoshka: by latent; an empty prefix counts on the bias", slots)
     slots = choice.multi_top_k(latent, used, 1, 0.125)
     tap.check(np.allclose(slots.weight, [[8 / 9, 0, 0, 1 / 9]]) and slots.code == 1, "multi-TopK: 8/9 and 1/9", slots)
     slots = choice.hierarchical(latent, used, (2, 4))

@@ -278,10 +278,11 @@ def choose_slots(params, x, options, k, g=None):
         return choice.plain(latent, used), gap
     if options.objective == "matryoshka":
         return choice.matryoshka(latent, used, options.prefixes), gap
-    gap = min(gap, choice.order_gap(score, latent, used))
     if options.objective == "multi_topk":
-        return choice.multi_top_k(latent, used, k, options.multi_weight), gap
-    return choice.hierarchical(latent, used, options.levels), gap
+        slots = choice.multi_top_k(latent, used, k, options.multi_weight)
+    else:
+        slots = choice.hierarchical(latent, used, options.levels)
+    return slots, min(gap, choice.order_gap(score, slots))
 
 
 def choose(state, x, options, g=None):

@@ -1,7 +1,8 @@
 """Which latents a token uses, in which order, and with which weights the loss counts the partial reconstructions.
 
-The selections and objectives of the published methods, each written from its formula.  Shapes: p [B, n] pre-activations,
-score [B, n] what a selection ranks by.  Sources: TopK and Multi-TopK, Gao et al. 2024 (arXiv:2406.04093), eq. 2 and 5.3;
+The selections and objectives of the published methods, each written from its formula.  Shapes: p [B, n]
+pre-activations, score [B, n] what a selection ranks by.  Sources:
+TopK and Multi-TopK, Gao et al. 2024 (arXiv:2406.04093), eq. 2 and 5.3;
 BatchTopK, Bussmann et al. 2024 (arXiv:2412.06410); gradient-aware selection, Olmo et al. 2024 (arXiv:2411.10397);
 HierarchicalTopK, Balagansky et al. 2025 (arXiv:2505.24473); Matryoshka, Bussmann et al. 2025 (arXiv:2503.17547).
 """
@@ -14,10 +15,10 @@ import numpy as np
 class Slots:
     """The latents that a token selected, in the order in which the reconstruction adds them.
 
-    latent [B, K] numbers; weight [B, K] of the residual after each slot; weight0 [B] of the bias alone: a token's weights
-    sum to 1.  used [B, K]: slots that are not have value 0 and so change nothing, as those whose pre-activation is not
-    positive; a token may so have any number of slots.  The first `code` columns are the token's code: what the latents
-    that fire, l0, the reconstruction and AuxK's error are taken from.
+    latent [B, K] numbers; weight [B, K] of the residual after each slot; weight0 [B] of the bias alone: a token's
+    weights sum to 1.  used [B, K]: slots that are not have value 0 and so change nothing, as those whose pre-activation
+    is not positive; a token may so have any number of slots.  The first `code` columns are the token's code: what the
+    latents that fire, l0, the reconstruction and AuxK's error are taken from.
     """
 
     latent: np.ndarray
@@ -31,7 +32,8 @@ class Slots:
         self.code = self.latent.shape[1] if self.code is None else self.code
 
 
-# ---- selections: (latent [B, K] by score, descending, used [B, K], the distance of the scores from another outcome) ----
+# ---- selections -------------------------------------------------------------------------------------------------
+# Each gives (latent [B, K] by score, descending, used [B, K], the distance of the scores from another outcome).
 
 def top_k(p, k):
     """Latents [B, k] of the k largest values of each row, largest first, equal values by lower latent first."""
@@ -45,11 +47,11 @@ def selection_gap(score, k):
     return np.where(least > 0.0, least - after, np.abs(score).min(axis=1)).min()
 
 
-def order_gap(score, latent, used):
-    """The smallest distance between scores that follow one another: how far the slots are from another order."""
-    mine = np.take_along_axis(score, latent, axis=1)
-    both = used[:, :-1] & used[:, 1:]
-    return np.min((mine[:, :-1] - mine[:, 1:])[both], initial=np.inf)
+def order_gap(score, slots):
+    """How far the scores are from an order of the slots in which another latent would pass a level."""
+    mine = np.take_along_axis(score, slots.latent, axis=1)
+    level = slots.used[:, 1:] & (slots.weight[:, :-1] > 0.0)
+    return np.min((mine[:, :-1] - mine[:, 1:])[level], initial=np.inf)
 
 
 def of_tokens(score, k):

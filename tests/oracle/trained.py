@@ -1,4 +1,4 @@
-"""Small training runs for tests: a store of mixtures of planted directions, a configuration, what a run says of itself."""
+"""Small training runs for tests: a store of mixtures of planted directions, a configuration, what a run says."""
 import json
 import os
 
@@ -7,8 +7,8 @@ import numpy as np
 import program
 
 # What a line of metrics.jsonl says that does not depend on the clock.
-EXACT = ("step", "tokens", "fvu", "aux_fvu", "l0", "dead", "lr", "grad_norm", "checksum", "heldout_ev", "heldout_mse",
-         "heldout_l0")
+EXACT = ("step", "tokens", "loss", "k", "threshold", "fvu", "aux_fvu", "l0", "dead", "lr", "grad_norm", "checksum",
+         "heldout_ev", "heldout_mse", "heldout_l0")
 
 
 def planted_rows(rows, d, seed=5):
@@ -43,11 +43,15 @@ def write_config(directory, **keys):
     return path
 
 
+def lines(run):
+    """The lines of metrics.jsonl."""
+    with open(os.path.join(run, "metrics.jsonl"), encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
 def exact_lines(run):
     """The lines of metrics.jsonl without what the clock decides."""
-    with open(os.path.join(run, "metrics.jsonl"), encoding="utf-8") as file:
-        lines = [json.loads(line) for line in file]
-    return [{key: line[key] for key in EXACT if key in line} for line in lines]
+    return [{key: line[key] for key in EXACT if key in line} for line in lines(run)]
 
 
 def run_facts(run):
