@@ -176,6 +176,47 @@ def test_case(directory, name, rows, gradients):
         check_close(name, "other batches", flat(other), flat(found), LAST_DIGITS)
 
 
+def write_foreign(folder, seed=6):
+    """A sparsify dictionary of random tensors whose decoder rows have norms of 0.5 to 20, and equal rows among them."""
+    rng = np.random.default_rng(seed)
+    W = rng.uniform(0.5, 20, size=(N, 1)) * sae.unit_rows(rng.normal(size=(N, D)))
+    W[7], W[90] = W[8], 2 * W[8]
+    e = sae.unit_rows(W) / np.linalg.norm(W, axis=1, keepdims=True) + 0.02 * rng.normal(size=(N, D))
+    tensors = {"encoder.weight": e, "encoder.bias": 0.1 * rng.normal(size=N), "W_dec": W, "b_dec": rng.normal(size=D)}
+    header, body = {}, b""
+    for name, values in tensors.items():
+        words = values.astype("<f4").tobytes()
+        header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": [len(body), len(body) + len(words)]}
+        body += words
+    os.makedirs(folder)
+    text = json.dumps(header).encode()
+    with open(os.path.join(folder, "sae.safetensors"), "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text + body)
+    with open(os.path.join(folder, "cfg.json"), "w", encoding="utf-8") as file:
+        json.dump({"activation": "topk", "num_latents": N, "k": K, "d_in": D}, file)
+
+
+def test_foreign(directory, rows, gradients):
+    """A dictionary from elsewhere: decoder rows of any norm, some of them equal."""
+    folder, model = os.path.join(directory, "foreign"), os.path.join(directory, "foreign.h5")
+    write_foreign(folder)
+    config = trained.write_config(directory, output=os.path.join(directory, "of-foreign"), data__holdout=HOLDOUT,
+                                  eval__model=model, eval__shrinkage_rows=FITTED,
+                                  **{"import": {"input": folder, "output": model}})
+    status, _, err = program.run(2, "import", config)
+    tap.check(status == 0, "foreign: imports", err)
+    found, _ = evaluate("foreign", config, 1)
+    if found is None:
+        return
+    want = expected("foreign", Model(model), rows[-HOLDOUT:], gradients[-HOLDOUT:], 1.0)
+    check_close("foreign", "as defined", flat(found), want, TOLERANCE)
+    tap.check(found["dead"] is None, "foreign: nothing is known of training", found["dead"])
+    for ranks in (2, 3):
+        other, _ = evaluate("foreign", config, ranks)
+        tap.check(other == found, f"foreign: the same bits on {ranks} ranks",
+                  [key for key in found if other and other[key] != found[key]])
+
+
 def test_options(directory):
     """Figures that are switched off, another end of the curve, a store without gradients."""
     config = config_of(directory, "topk")
@@ -207,6 +248,7 @@ with program.Directory() as temporary:
     store, store_gradients = make_store(temporary)
     for case in CASES:
         test_case(temporary, case, store, store_gradients)
+    test_foreign(temporary, store, store_gradients)
     test_options(temporary)
     test_no_threshold(temporary)
 tap.done()

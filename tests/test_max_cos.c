@@ -47,7 +47,7 @@ static const scenario scenarios[] = {
 /* The decoder [n, d] on one process, as stored. */
 static float *table_of(const scenario *s)
 {
-    float *W = malloc((size_t)(s->n * s->d) * sizeof(*W));
+    float *W = calloc((size_t)(s->n * s->d), sizeof(*W));
 
     if (W == NULL) {
         abort();
@@ -70,7 +70,7 @@ static double product(int64_t d, const float *a, const float *b)
 
 static double expected(const scenario *s, const float *W)
 {
-    double sum = 0, *norm = malloc((size_t)s->n * sizeof(*norm));
+    double sum = 0, *norm = calloc((size_t)s->n, sizeof(*norm));
 
     if (norm == NULL) {
         abort();

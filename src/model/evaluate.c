@@ -17,6 +17,7 @@ typedef struct {
     hps_evaluation *r;
     hps_pick pick;        /* as wide as the curve */
     int64_t slots;        /* of a token that are the main figures'; -1: all */
+    int same;             /* point of the curve that keeps just those; -1: none */
     int64_t active;       /* such slots of all tokens */
     int64_t *fired, *own; /* [n] counts; ours when the caller has none */
     hps_error_sums sums;
@@ -81,13 +82,16 @@ static hps_status prepare(pass *p, int64_t *fired)
     const hps_evaluate_options *o = p->options;
 
     p->pick = o->pick;
-    p->slots = -1;
+    p->slots = p->same = -1;
     if (o->curve > 0) {
         const int64_t widest = larger(o->curve, m->k);
         p->r->points = curve_points(m->k, o->curve, p->r->k);
         if (o->pick.rule == HPS_PICK_TOPK && widest > o->pick.k) {
             p->pick.k = widest;
             p->slots = o->pick.k;
+        }
+        for (int i = 0; o->pick.rule == HPS_PICK_TOPK && i < p->r->points; i++) {
+            p->same = p->r->k[i] == o->pick.k ? i : p->same;
         }
     }
     p->r->prefixes = m->prefixes;
@@ -143,8 +147,10 @@ static void count_fired(pass *p, int64_t B)
 static void add_curve(pass *p, int64_t B)
 {
     for (int i = 0; i < p->r->points; i++) {
-        hps_forward_decode(p->f, B, p->r->k[i], false);
-        hps_error_sums_residuals(&p->sums, p->f, B, CURVE + i);
+        if (i != p->same) {
+            hps_forward_decode(p->f, B, p->r->k[i], false);
+            hps_error_sums_residuals(&p->sums, p->f, B, CURVE + i);
+        }
     }
 }
 
@@ -215,7 +221,7 @@ static void conclude(pass *p)
     r->mse = error[MAIN] / rows / (m->scale * m->scale);
     r->l0 = (double)p->active / rows;
     for (int i = 0; i < r->points; i++) {
-        r->ev_at_k[i] = 1 - error[CURVE + i] / variance;
+        r->ev_at_k[i] = 1 - error[i == p->same ? MAIN : CURVE + i] / variance;
     }
     for (int i = 0; i < r->prefixes; i++) {
         r->prefix_ev[i] = 1 - error[CURVE + r->points + i] / variance;
@@ -225,33 +231,21 @@ static void conclude(pass *p)
     }
 }
 
-/* The mean row [d] as it enters the model, from the ranks' columns. */
+/* The mean row [d] as it enters the model, from the ranks' columns, each of which one rank has. */
 static hps_status mean_row(const pass *p, double **mean)
 {
     const hps_model *m = p->f->model;
-    const hps_grid *grid = p->f->grid;
-    int *counts = NULL, *offsets = NULL;
-    hps_status status = HPS_ALLOC(mean, m->shard.d, "mean row");
+    const MPI_Comm comm = p->f->grid->model;
 
-    status = status == HPS_OK ? HPS_ALLOC(&counts, grid->P, "mean row") : status;
-    status = status == HPS_OK ? HPS_ALLOC(&offsets, grid->P, "mean row") : status;
-    status = hps_agree(grid->model, status);
-    if (status == HPS_OK) {
-        for (int q = 0; q < grid->P; q++) {
-            hps_shard shard;
-            (void)hps_shard_create(m->shard.n, m->shard.d, grid->P, q, &shard);
-            counts[q] = hps_count(shard.w);
-            offsets[q] = hps_count(shard.c0);
-        }
-        HPS_MPI(
-            MPI_Allgatherv(p->sums.y, counts[grid->p], MPI_DOUBLE, *mean, counts, offsets, MPI_DOUBLE, grid->model));
-        for (int64_t j = 0; j < m->shard.d; j++) {
-            (*mean)[j] = (*mean)[j] / (double)p->r->rows + (double)m->role[HPS_VALUE].b[j];
-        }
+    HPS_TRY(hps_agree(comm, HPS_ALLOC(mean, m->shard.d, "mean row")));
+    for (int64_t j = 0; j < m->shard.w; j++) {
+        (*mean)[m->shard.c0 + j] = p->sums.y[j] / (double)p->r->rows;
     }
-    HPS_FREE(&counts);
-    HPS_FREE(&offsets);
-    return status;
+    HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, *mean, hps_count(m->shard.d), MPI_DOUBLE, MPI_SUM, comm));
+    for (int64_t j = 0; j < m->shard.d; j++) {
+        (*mean)[j] += (double)m->role[HPS_VALUE].b[j];
+    }
+    return HPS_OK;
 }
 
 /* The first-order figures, which need a second pass over x and g. */

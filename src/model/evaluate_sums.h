@@ -24,7 +24,7 @@ void hps_error_sums_destroy(hps_error_sums *s);
 /* Local.  The B tokens of f->y, centred, join y and y_square. */
 void hps_error_sums_inputs(hps_error_sums *s, const hps_forward *f, int64_t B);
 
-/* Local.  The residuals of f->R join one kind.  The same errors join another kind. */
+/* Local.  The residuals of f->R join one kind. */
 void hps_error_sums_residuals(hps_error_sums *s, const hps_forward *f, int64_t B, int kind);
 
 /*

@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A model with a threshold may come from elsewhere and say nothing of its k: buffers are made for at least this one. */
+enum { THRESHOLD_ROOM = 128 };
+
 typedef struct {
     MPI_Comm world;
     const hps_config *config;
@@ -106,17 +109,16 @@ static hps_status open_forward(evaluation *e, int64_t batch)
 {
     const hps_config *c = e->config;
     const hps_model *m = e->model;
-    const int64_t widest = e->curve > m->k ? e->curve : m->k;
+    const int64_t widest = e->curve > m->k ? e->curve : m->k, room = smaller(THRESHOLD_ROOM, m->shard.n);
     const bool by_gradient = m->select == HPS_SELECT_GRADIENT && e->gradients != NULL && e->gradient_rms > 0;
 
     e->found.pick = choose_pick(m, batch);
+    const bool threshold = e->found.pick.rule == HPS_PICK_THRESHOLD;
+    const int64_t k = threshold && widest < room ? room : widest;
     e->found.has_gradient_select = by_gradient;
-    const hps_forward_options options = {.B = batch,
-                                         .k_max = widest,
-                                         .k = widest,
-                                         .rules =
-                                             1u << e->found.pick.rule | (by_gradient ? 1u << HPS_PICK_GRADIENT : 0),
-                                         .threads = (int)c->grid.threads};
+    const unsigned rules = 1u << e->found.pick.rule | (by_gradient ? 1u << HPS_PICK_GRADIENT : 0);
+    const hps_forward_options options = {
+        .B = batch, .k_max = k, .k = k, .rules = rules, .threads = (int)c->grid.threads};
     return hps_forward_create(&e->grid, e->kernels, e->model, &options, &e->forward);
 }
 
