@@ -14,8 +14,12 @@ def widen(words, dataset):
         logical = dataset.attrs.get("logical_dtype", "")
         if (logical.decode() if isinstance(logical, bytes) else logical) != "bfloat16":
             raise Unusable(f"{dataset.file.filename}: {dataset.name}: 16-bit words that do not say bfloat16")
-        return (words.astype(np.uint32) << 16).view(np.float32)
-    return words.astype(np.float32)
+    return floats(words)
+
+
+def floats(words):
+    """Numbers as stored, bfloat16 as 16-bit words, in float32."""
+    return (words.astype(np.uint32) << 16).view(np.float32) if words.dtype == np.uint16 else words.astype(np.float32)
 
 
 def dataset_of(file, hook):
@@ -56,6 +60,27 @@ def read_rows(paths, hook=""):
     if not parts:
         raise Unusable(f"no store file in {', '.join(paths)}")
     return np.concatenate(parts)
+
+
+def read_last(paths, count):
+    """The last rows [count, d] in float32 of stores with one hook."""
+    parts = []
+    for path in reversed(store_files(paths)):
+        with h5py.File(path, "r") as file:
+            dataset = dataset_of(file, "")
+            left = count - sum(len(part) for part in parts)
+            if left > 0:
+                parts.append(widen(dataset[max(0, len(dataset) - left):], dataset))
+    return np.concatenate(parts[::-1])
+
+
+def count_rows(path):
+    """(N, d) of a store with one hook, a file or a directory of files."""
+    shapes = []
+    for name in store_files([path]):
+        with h5py.File(name, "r") as file:
+            shapes.append(dataset_of(file, "").shape)
+    return sum(shape[0] for shape in shapes), shapes[0][1]
 
 
 def split(rows, holdout):
