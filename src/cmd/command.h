@@ -31,6 +31,7 @@ hps_status hps_cmd_synth(hps_context *context);
 hps_status hps_cmd_shuffle(hps_context *context);
 hps_status hps_cmd_train(hps_context *context);
 hps_status hps_cmd_eval(hps_context *context);
+hps_status hps_cmd_encode(hps_context *context);
 hps_status hps_cmd_export(hps_context *context);
 hps_status hps_cmd_import(hps_context *context);
 hps_status hps_cmd_info(hps_context *context);

@@ -19,6 +19,7 @@ const hps_command hps_commands[] = {
     {"shuffle", hps_cmd_shuffle, true, "permute activations into a store with its statistics"},
     {"train", hps_cmd_train, true, "train a dictionary, going on where an earlier run stopped"},
     {"eval", hps_cmd_eval, true, "measure a dictionary on held-out activations"},
+    {"encode", hps_cmd_encode, true, "write the sparse codes of activations as a CSR matrix"},
     {"export", hps_cmd_export, true, "write a dictionary as a folder of SAELens or sparsify"},
     {"import", hps_cmd_import, true, "read such a folder as a model"},
     {"info", hps_cmd_info, false, "tell what a file is, or what this program is and runs on"},

@@ -1,0 +1,199 @@
+#include "hpsae/study/encode.h"
+
+#include "codes_file.h"
+
+#include "hpsae/base/log.h"
+#include "hpsae/base/memory.h"
+#include "hpsae/model/checkpoint.h"
+#include "hpsae/model/dataset.h"
+#include "hpsae/model/feed.h"
+#include "hpsae/model/forward.h"
+
+#include <string.h>
+
+static const double every_seconds = 5;
+
+typedef struct {
+    MPI_Comm world;
+    const hps_config *config;
+    const char *path; /* of the model */
+    hps_grid grid;
+    hps_dataset dataset;
+    hps_model *model;
+    hps_forward *forward;
+    hps_feed *feed;
+    int64_t first, rows, batch;
+    hps_codes_file *file; /* of rank 0 */
+    double began, said;
+} encoding;
+
+static hps_status choose_rows(encoding *e)
+{
+    const hps_dataset *data = &e->dataset;
+
+    e->first = e->config->encode.rows == HPS_ROWS_HOLDOUT ? data->train : 0;
+    e->rows = e->config->encode.rows == HPS_ROWS_ALL     ? data->info->rows
+              : e->config->encode.rows == HPS_ROWS_TRAIN ? data->train
+                                                         : data->holdout;
+    if (e->first < 0 || e->rows < 1) {
+        return hps_config_fail(e->config, "encode.rows",
+                               "there are none: data.holdout is %.15g of a store of %lld rows; "
+                               "set data.holdout, or encode.rows to all",
+                               e->config->data.holdout, (long long)data->info->rows);
+    }
+    return HPS_OK;
+}
+
+static hps_status check_model(const encoding *e)
+{
+    const hps_model *m = e->model;
+
+    if (m->shard.d != e->dataset.info->d) {
+        return hps_fail(HPS_ECONFIG,
+                        "%s has d %lld, but the store %s has d %lld; choose the store that the model is for", e->path,
+                        (long long)m->shard.d, e->dataset.info->hook, (long long)e->dataset.info->d);
+    }
+    if (m->select == HPS_SELECT_BATCH_TOPK && m->threshold < 0) {
+        return hps_fail(HPS_ECONFIG,
+                        "%s has no threshold yet: it is averaged from step train.threshold.start_step on, and this "
+                        "one has done %lld; train further, or lower that key",
+                        e->path, (long long)m->step);
+    }
+    return HPS_OK;
+}
+
+static hps_status prepare(encoding *e)
+{
+    const hps_config *c = e->config;
+
+    HPS_TRY(hps_grid_create(e->world, (int)c->grid.groups, &e->grid));
+    HPS_TRY(hps_share_status(e->world, e->grid.p == 0 ? hps_codes_look(c->encode.output) : HPS_OK));
+    HPS_TRY(hps_dataset_open(e->world, c, &c->encode.store, false, &e->dataset));
+    HPS_TRY(choose_rows(e));
+    HPS_TRY(hps_model_load(&e->grid, e->path, &e->model));
+    HPS_TRY(check_model(e));
+    e->batch = c->encode.batch < e->rows ? c->encode.batch : e->rows;
+    const hps_feed_options options = {
+        .first = e->first, .rows = e->rows, .batch = e->batch, .norm = e->model->norm, .scale = e->model->scale};
+    HPS_TRY(hps_feed_create(&e->grid, e->dataset.store, &options, &e->feed));
+    const hps_forward_options passes = {.B = e->batch,
+                                        .k_max = e->model->k,
+                                        .k = e->model->k,
+                                        .rules = 1u << hps_pick_in_use(e->model).rule,
+                                        .threads = (int)c->grid.threads};
+    return hps_forward_create(&e->grid, hps_kernels_choose(c->kernels.backend), e->model, &passes, &e->forward);
+}
+
+static void release(encoding *e)
+{
+    hps_forward_destroy(&e->forward);
+    hps_feed_destroy(&e->feed);
+    hps_model_destroy(&e->model);
+    hps_dataset_close(&e->dataset);
+    hps_grid_destroy(&e->grid);
+}
+
+/* Collective.  A threshold may let more through than there is room for: smaller batches then, down to one row. */
+static hps_status select_batch(encoding *e, int64_t position, int64_t *count)
+{
+    const hps_pick pick = hps_pick_in_use(e->model);
+
+    for (;;) {
+        *count = e->rows - position < e->batch ? e->rows - position : e->batch;
+        HPS_TRY(hps_feed_batch(e->feed, position, *count, e->model->lde, e->forward->y));
+        const hps_status status = hps_forward_select(e->forward, *count, &pick);
+        if (status != HPS_EARG || *count == 1) {
+            return status;
+        }
+        e->batch = *count / 2;
+    }
+}
+
+/* Rank 0. */
+static hps_status write_batch(encoding *e, int64_t count)
+{
+    const hps_slots *slots = &e->forward->slots;
+
+    for (int64_t t = 0; t < count; t++) {
+        HPS_TRY(hps_codes_add(e->file, slots->first[t + 1] - slots->first[t], slots->slot + slots->first[t]));
+    }
+    return HPS_OK;
+}
+
+static void say_progress(encoding *e, int64_t done)
+{
+    const double now = hps_elapsed(), share = (double)done / (double)e->rows;
+    char left[32];
+
+    if (now - e->said < every_seconds || done == e->rows) {
+        return;
+    }
+    e->said = now;
+    hps_log("encode", "%.0f %%, %.0f rows/s, %s left", 100 * share, (double)done / (now - e->began),
+            hps_duration((now - e->began) * (1 - share) / share, left));
+}
+
+/* Collective.  Every rank has the slots of all latents: rank 0 writes them. */
+static hps_status encode_rows(encoding *e)
+{
+    int64_t count;
+
+    for (int64_t done = 0; done < e->rows; done += count) {
+        HPS_TRY(select_batch(e, done, &count));
+        HPS_TRY(hps_share_status(e->world, e->grid.p == 0 ? write_batch(e, count) : HPS_OK));
+        say_progress(e, done + count);
+    }
+    return HPS_OK;
+}
+
+static hps_codes_about about(const encoding *e, uint64_t checksum)
+{
+    const hps_model *m = e->model;
+
+    return (hps_codes_about){.rows = e->rows,
+                             .latents = m->shard.n,
+                             .k = m->k,
+                             .first_row = e->first,
+                             .hook = e->dataset.info->hook,
+                             .model_name = m->model_name != NULL ? m->model_name : "",
+                             .select = hps_select_name(m->select),
+                             .threshold = m->select == HPS_SELECT_BATCH_TOPK ? m->threshold : -1,
+                             .checksum = checksum,
+                             .scale = m->norm == HPS_NORM_SCALE ? m->scale : 1,
+                             .order = e->config->encode.order};
+}
+
+/* Collective.  Whatever happens on the way, the file is either whole or not there. */
+static hps_status encode(encoding *e)
+{
+    const char *path = e->config->encode.output;
+    const hps_codes_about what = about(e, hps_model_checksum(e->grid.model, e->model).values);
+    int64_t bytes = 0, values = 0;
+
+    hps_status status = hps_share_status(e->world, e->grid.p == 0 ? hps_codes_begin(path, &what, &e->file) : HPS_OK);
+    if (status == HPS_OK) {
+        status = encode_rows(e);
+    }
+    values = e->file != NULL ? hps_codes_values(e->file) : 0;
+    status = hps_share_status(e->world, e->grid.p == 0 ? hps_codes_finish(&e->file, status, &bytes) : HPS_OK);
+    if (status == HPS_OK) {
+        hps_log("encode", "wrote %s: %lld rows of %lld latents, %.2f values a row, %.1f MiB", path, (long long)e->rows,
+                (long long)e->model->shard.n, (double)values / (double)e->rows, (double)bytes / 1048576);
+    }
+    return status;
+}
+
+hps_status hps_study_encode(MPI_Comm world, const hps_config *config, bool dry_run)
+{
+    encoding e = {.world = world, .config = config, .grid.model = MPI_COMM_NULL};
+
+    e.path = config->encode.model[0] != '\0' ? config->encode.model : config->output;
+    hps_status status = hps_agree(world, prepare(&e));
+    if (status == HPS_OK) {
+        hps_log("encode", "%s on %lld rows of %s", e.path, (long long)e.rows, e.dataset.info->hook);
+        e.began = e.said = hps_elapsed();
+        status = dry_run ? HPS_OK : encode(&e);
+    }
+    release(&e);
+    return status;
+}
