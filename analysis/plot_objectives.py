@@ -119,8 +119,10 @@ def draw_curves(axis, families):
         elif f.name != "TopK":
             axis.plot(mean(f.l0), mean(f.ev), "D", color=COLORS.get(f.name, GREY), markersize=8, zorder=5, label=label)
     top = max([ev for f in families for evs in [f.ev, *f.curve.values()] for ev in evs])
-    shown = [ev for f in families for k, evs in f.curve.items() if k >= 4 for ev in evs] or [0.0]
-    axis.set_ylim(max(min(shown) - 0.02, -0.05), top + 0.02 * (1 + top))
+    # A dictionary used far from its own k may explain less than nothing: the others decide what is shown.
+    shown = [ev for evs in own.values() for ev in evs] or [min(f.ev) for f in families]
+    shown += [ev for f in families for k, evs in f.curve.items() if k >= 4 and f.name != "TopK" for ev in evs]
+    axis.set_ylim(min(shown) - 0.03, top + 0.02 * (1 + top))
     axis.set_xlim(left=3.6)
     axis.set_ylabel("held-out ev")
     sizes_axis(axis, "k", [k for k in powers(families) if k >= 4])
@@ -135,9 +137,10 @@ def shortfall(curve, own):
 def draw_shortfall(axis, families):
     axis.set_title("Against TopK trained at that k")
     own = trained_at(families)
-    drawn = [0.0]
-    for f in families:
-        differences = shortfall(f.curve, own)
+    differences_of = [shortfall(f.curve, own) for f in families]
+    drawn = [0.0] + [d for differences in differences_of for ds in differences.values() for d in ds]
+    floor = max(min(drawn) * 1.25 - 0.005, -0.25)
+    for f, differences in zip(families, differences_of):
         if f.name not in ("TopK", "Multi-TopK", "HierarchicalTopK") or not differences:
             continue
         plain = f.name == "TopK"
@@ -145,15 +148,13 @@ def draw_shortfall(axis, families):
                   alpha=0.55 if plain else 1, linewidth=1.2 if plain else 2.6,
                   label=None if plain else f"{f.name}, k {f.k}")
         if plain:
-            ends = sorted(differences)
-            end = ends[0] if f.k > ends[len(ends) // 2] else ends[-1]
+            ends = [k for k in sorted(differences) if mean(differences[k]) > floor]
+            end = ends[0] if f.k > sorted(own)[len(own) // 2] else ends[-1]
             axis.annotate(f"TopK {f.k}", (end, mean(differences[end])), xytext=(0, 7), textcoords="offset points",
                           ha="center", color=COLORS[f.name], fontweight="bold", fontsize=10)
-        drawn += [d for ds in differences.values() for d in ds]
     axis.axhline(0, color=GREY, linewidth=1)
     axis.axhspan(-0.01, 0, color=GREY, alpha=0.12, linewidth=0)
-    low = min(drawn)
-    axis.set_ylim(max(low * 1.25 - 0.005, -0.25), max(drawn) + 0.015)
+    axis.set_ylim(floor, max(drawn) + 0.015)
     axis.set_ylabel("difference in held-out ev (band: 0.01)")
     sizes_axis(axis, "k", sorted(own))
     axis.margins(x=0.12)

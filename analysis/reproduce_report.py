@@ -78,6 +78,8 @@ def apart(lower, higher):
 
 
 def ordered(lower, higher):
+    if len(lower) == len(higher) == 1:
+        return "one seed each"
     return "every seed below every seed" if apart(lower, higher) else "on average; the seeds overlap"
 
 
@@ -340,8 +342,8 @@ def heading(options, parts, trainings, results):
     facts = run_files.read_json(os.path.join(some, "run.json")) or {}
     main = read_config(parts["main"])
     lines = ["# What the papers say, at a small scale", "",
-             f"{options.latents} latents, k {options.k} unless said otherwise, {len(options.seeds)} seeds; means, with "
-             "the least and the largest seed in brackets.  Made by `make reproduce-small` with hpsae "
+             f"{options.latents} latents, k {options.k} unless said otherwise, {len(options.seeds)} "
+             f"seed{'s' if len(options.seeds) > 1 else ''}; means, with the least and the largest in brackets.  Made by `make reproduce-small` with hpsae "
              f"{facts.get('version', '?')} on {facts.get('cpu', 'an unknown CPU')}.", ""]
     for name, part in parts.items():
         config = read_config(part)
