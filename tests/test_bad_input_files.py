@@ -157,7 +157,8 @@ CASES = [
      "nothing: no cfg.json there; name the folder that holds cfg.json and sae_weights.safetensors (SAELens) or "
      "sae.safetensors (sparsify)"),
     ("a dictionary of another kind", "import", ["import.input=exported-bad"],
-     "exported-bad/cfg.json: architecture is gated; only \"topk\" can be imported: there is no other selection yet"),
+     "exported-bad/cfg.json: architecture is gated; only \"topk\", and \"jumprelu\" with one threshold for all "
+     "latents, can be imported"),
     ("an output below a file", "train", ["output=a-file/run"],
      "a-file: is not a directory; choose another path"),
     ("an export below a file", "export", ["export.output=a-file/out"],
