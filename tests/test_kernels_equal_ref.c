@@ -178,7 +178,7 @@ static void search(const hps_kernels *kernels, hps_workspace *ws, const hps_enco
         const bool any = p->slots.first[t] < p->slots.first[t + 1] && t % 5 != 4;
         p->floor[t] = any ? p->slots.slot[p->slots.first[t]].value / 2 : INFINITY;
     }
-    p->hits = kernels->encode_above(ws, enc, s->B, p->lde, p->y, p->y_norm, p->floor, s->B * s->n, p->hit);
+    p->hits = kernels->encode_above(ws, enc, s->B, p->lde, p->y, p->y_norm, 0, NULL, p->floor, s->B * s->n, p->hit);
     qsort(p->hit, (size_t)p->hits, sizeof(*p->hit), by_token);
 }
 

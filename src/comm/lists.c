@@ -96,7 +96,7 @@ void hps_lists_destroy(hps_lists *lists)
 }
 
 void hps_lists_gather(MPI_Comm comm, hps_lists *lists, int64_t B, const int32_t *count, const hps_candidate *list,
-                      int32_t *first, hps_candidate *all)
+                      bool sorted, int32_t *first, hps_candidate *all)
 {
     int64_t total = 0;
     int rank;
@@ -118,7 +118,7 @@ void hps_lists_gather(MPI_Comm comm, hps_lists *lists, int64_t B, const int32_t 
                            comm));
     deal(lists->ranks, B, lists->counts, lists->arrived, first, all);
 #pragma omp parallel for schedule(dynamic, 64)
-    for (int64_t t = 0; t < B; t++) {
+    for (int64_t t = 0; t < (sorted ? B : 0); t++) {
         qsort(all + first[t], (size_t)(first[t + 1] - first[t]), sizeof(*all), in_order);
     }
 }

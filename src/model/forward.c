@@ -13,35 +13,30 @@ static bool serves(const hps_forward_options *o, hps_pick_rule rule)
     return (o->rules & 1u << rule) != 0;
 }
 
-/* Room for the slots of a batch: k a token, and where a token may have any number, as much again and all of one token. */
+/* Room for the slots of a batch: k a token, and where a token may have any number, more, and all of one token. */
 static int64_t slots_of(const hps_model *m, const hps_forward_options *o)
 {
-    const int64_t n = m->shard.n, wide = hps_gradient_width(n, o->k);
-    int64_t slots = o->B * o->k;
+    const bool many = serves(o, HPS_PICK_THRESHOLD) || serves(o, HPS_PICK_GRADIENT);
+    const int64_t slots = o->B * o->k, some = slots * (many ? 4 : 2);
 
-    if (serves(o, HPS_PICK_GRADIENT)) {
-        slots = o->B * wide > n ? o->B * wide : n;
+    if (o->rules >> HPS_PICK_BATCH == 0) {
+        return slots;
     }
-    if (serves(o, HPS_PICK_BATCH) || serves(o, HPS_PICK_THRESHOLD)) {
-        const int64_t some = o->B * o->k * (serves(o, HPS_PICK_THRESHOLD) ? 4 : 2);
-        slots = some > slots ? some : slots;
-        slots = n > slots ? n : slots;
-    }
-    return slots;
+    return some > m->shard.n ? some : m->shard.n;
 }
 
 static hps_status allocate(hps_forward *f, const hps_forward_options *o)
 {
     const hps_model *m = f->model;
-    const int64_t wide = serves(o, HPS_PICK_GRADIENT) ? hps_gradient_width(m->shard.n, o->k) : 0;
-    const int64_t k_max = o->k_max > wide ? o->k_max : wide;
+    enum { WIDE = 512 }; /* by gradient many values of a token are in question */
+    const int64_t k_max = serves(o, HPS_PICK_GRADIENT) && o->k_max < WIDE ? WIDE : o->k_max;
     const hps_workspace_size size = {.B = f->B, .d = m->shard.d, .k_max = k_max, .threads = f->threads};
 
-    if (k_max > 0 && f->B > INT32_MAX / 8 / k_max) {
+    if (o->k_max > 0 && f->B > INT32_MAX / 8 / o->k_max) {
         return hps_fail(HPS_ECONFIG,
                         "a batch of %lld tokens with %lld slots each is more than one message holds: use a "
                         "smaller train.batch",
-                        (long long)f->B, (long long)k_max);
+                        (long long)f->B, (long long)o->k_max);
     }
     HPS_TRY(HPS_ALLOC(&f->latent, m->shard.own, "latent numbers"));
     HPS_TRY(HPS_ALLOC(&f->y, f->B * m->lde, "batch of activations"));

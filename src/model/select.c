@@ -5,7 +5,9 @@
 
 hps_pick hps_pick_in_use(const hps_model *m)
 {
-    return (hps_pick){.rule = m->select == HPS_SELECT_BATCH_TOPK ? HPS_PICK_THRESHOLD : HPS_PICK_TOPK,
+    const hps_pick_rule batch = m->threshold < 0 ? HPS_PICK_BATCH : HPS_PICK_THRESHOLD;
+
+    return (hps_pick){.rule = m->select == HPS_SELECT_BATCH_TOPK ? batch : HPS_PICK_TOPK,
                       .k = m->k,
                       .alpha = m->alpha,
                       .beta = m->beta,

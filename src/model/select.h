@@ -24,38 +24,26 @@ struct hps_searcher {
     float cut; /* of the last batch; 0 before the first */
 
     /* Of the selection by gradient alone. */
-    int64_t width;         /* candidates by value that are scored first */
-    int64_t group;         /* tokens that are searched further together */
-    float *g_norm;         /* [B] at least |g| */
-    float *rest;           /* [B] at least the score of every candidate that was not scored */
-    float *score;          /* [B] of the k-th best */
-    int32_t *over;         /* [B] tokens to be searched further */
-    float *y_over;         /* [group, lde] */
-    float *g_over;         /* [group, lde] */
-    float *norm_over;      /* [group] */
-    hps_scored *scored;    /* [capacity] */
-    hps_candidate *picked; /* [B, k] */
-    hps_merge merge;       /* of width candidates */
+    int64_t group;      /* tokens that are searched together */
+    float *g_norm;      /* [B] at least |g| */
+    float *ratio;       /* [B] of the k-th value: what a value must reach to be among the k best scores */
+    float *score;       /* [B] of the k-th best */
+    hps_scored *picked; /* [B, k] by score */
 };
-
-/* Local.  How many candidates by value are scored first: 4 k. */
-static inline int64_t hps_gradient_width(int64_t n, int64_t k)
-{
-    return 4 * k < n ? 4 * k : n;
-}
 
 /* Local.  Buffers of f->capacity candidates.  HPS_ENOMEM.  Release with hps_searcher_destroy. */
 hps_status hps_searcher_create(const hps_forward *f, bool gradient, hps_searcher **searcher);
 void hps_searcher_destroy(hps_searcher **searcher);
 
 /*
- * Collective over the model ranks.  All pre-activations of B rows y [B, lde] that reach searcher->floor: their number over
- * all ranks.  This rank's are in searcher->hit, when all together fit the capacity.
+ * Collective over the model ranks.  All pre-activations of tokens [from, from + B) that reach searcher->floor [B] (k, ratio:
+ * as for the kernels' encode_above): their number over all ranks.  This rank's are in searcher->hit, when all together fit
+ * the capacity.
  */
-int64_t hps_search(hps_forward *f, int64_t B, const float *y, const float *y_norm);
+int64_t hps_search(hps_forward *f, int64_t from, int64_t B, int64_t k, const float *ratio);
 
 /* Collective.  The last search's hits that reach `least`, of B tokens, of all ranks: f->slots' first and slot. */
-void hps_search_gather(hps_forward *f, int64_t B, float least);
+void hps_search_gather(hps_forward *f, int64_t B, float least, bool sorted);
 
 /* Collective.  One file each; f->y holds x - b. */
 void hps_select_topk(hps_forward *f, int64_t B, const hps_pick *pick);

@@ -9,12 +9,12 @@
 #include <omp.h>
 #include <string.h>
 
-int64_t hps_search(hps_forward *f, int64_t B, const float *y, const float *y_norm)
+int64_t hps_search(hps_forward *f, int64_t from, int64_t B, int64_t k, const float *ratio)
 {
     const double begin = omp_get_wtime();
     hps_searcher *s = f->searcher;
-    int64_t count =
-        f->kernels->encode_above(f->ws, &f->encoder, B, f->model->lde, y, y_norm, s->floor, s->capacity, s->hit);
+    int64_t count = f->kernels->encode_above(f->ws, &f->encoder, B, f->model->lde, f->y + from * f->model->lde,
+                                             f->y_norm + from, k, ratio, s->floor, s->capacity, s->hit);
 
     f->seconds_encode += omp_get_wtime() - begin;
     s->hits = count < s->capacity ? count : s->capacity;
@@ -47,12 +47,12 @@ static void by_token(hps_searcher *s, int64_t B, float least)
     }
 }
 
-void hps_search_gather(hps_forward *f, int64_t B, float least)
+void hps_search_gather(hps_forward *f, int64_t B, float least, bool sorted)
 {
     hps_searcher *s = f->searcher;
 
     by_token(s, B, least);
-    hps_lists_gather(f->grid->model, &s->lists, B, s->count, s->list, f->slots.first, f->slots.slot);
+    hps_lists_gather(f->grid->model, &s->lists, B, s->count, s->list, sorted, f->slots.first, f->slots.slot);
 }
 
 static void set_floor(hps_searcher *s, int64_t B, float floor)
@@ -103,7 +103,7 @@ static hps_status search_floor(hps_forward *f, int64_t B, int64_t k, int64_t nee
 
     for (;;) {
         set_floor(s, B, floor);
-        *total = hps_search(f, B, f->y, f->y_norm);
+        *total = hps_search(f, 0, B, 0, NULL);
         if ((*total >= need || floor <= FLT_TRUE_MIN) && *total <= s->capacity) {
             return HPS_OK;
         }
@@ -165,7 +165,7 @@ hps_status hps_select_batch(hps_forward *f, int64_t B, const hps_pick *pick)
         }
         cut = hps_lists_select(f->grid->model, s->hits, s->value, need);
     }
-    hps_search_gather(f, B, cut);
+    hps_search_gather(f, B, cut, true);
     drop_ties(f, B, cut, total < need ? total : need);
     s->cut = total > need ? cut : 0;
     return HPS_OK;
@@ -180,22 +180,20 @@ hps_status hps_select_threshold(hps_forward *f, int64_t B, const hps_pick *pick)
         floor = nextafterf(floor, INFINITY);
     }
     set_floor(s, B, floor);
-    const int64_t total = hps_search(f, B, f->y, f->y_norm);
+    const int64_t total = hps_search(f, 0, B, 0, NULL);
     if (total > s->capacity) {
         return hps_fail(HPS_EARG,
                         "%lld latents pass the threshold %g in a batch of %lld tokens, room is for %lld: set the batch "
                         "(eval.batch, encode.batch) to a fraction",
                         (long long)total, pick->threshold, (long long)B, (long long)s->capacity);
     }
-    hps_search_gather(f, B, floor);
+    hps_search_gather(f, B, floor, true);
     drop_ties(f, B, 0, total);
     return HPS_OK;
 }
 
 hps_status hps_searcher_create(const hps_forward *f, bool gradient, hps_searcher **searcher)
 {
-    const hps_model *m = f->model;
-
     HPS_TRY(HPS_ALLOC(searcher, 1, "selection"));
     hps_searcher *s = *searcher;
     s->capacity = f->capacity;
@@ -208,17 +206,10 @@ hps_status hps_searcher_create(const hps_forward *f, bool gradient, hps_searcher
     if (!gradient) {
         return HPS_OK;
     }
-    s->width = hps_gradient_width(m->shard.n, f->k);
-    s->group = f->B < 512 ? f->B : 512;
-    hps_merge_create(s->width, &s->merge);
+    s->group = f->B;
     HPS_TRY(HPS_ALLOC(&s->g_norm, f->B, "selection by gradient"));
-    HPS_TRY(HPS_ALLOC(&s->rest, f->B, "selection by gradient"));
+    HPS_TRY(HPS_ALLOC(&s->ratio, f->B, "selection by gradient"));
     HPS_TRY(HPS_ALLOC(&s->score, f->B, "selection by gradient"));
-    HPS_TRY(HPS_ALLOC(&s->over, f->B, "selection by gradient"));
-    HPS_TRY(HPS_ALLOC(&s->y_over, s->group * m->lde, "selection by gradient"));
-    HPS_TRY(HPS_ALLOC(&s->g_over, s->group * m->lde, "selection by gradient"));
-    HPS_TRY(HPS_ALLOC(&s->norm_over, s->group, "selection by gradient"));
-    HPS_TRY(HPS_ALLOC(&s->scored, s->capacity, "selection by gradient"));
     return HPS_ALLOC(&s->picked, f->B * f->k, "selection by gradient");
 }
 
@@ -235,15 +226,9 @@ void hps_searcher_destroy(hps_searcher **searcher)
     HPS_FREE(&s->count);
     HPS_FREE(&s->list);
     hps_lists_destroy(&s->lists);
-    hps_merge_destroy(&s->merge);
     HPS_FREE(&s->g_norm);
-    HPS_FREE(&s->rest);
+    HPS_FREE(&s->ratio);
     HPS_FREE(&s->score);
-    HPS_FREE(&s->over);
-    HPS_FREE(&s->y_over);
-    HPS_FREE(&s->g_over);
-    HPS_FREE(&s->norm_over);
-    HPS_FREE(&s->scored);
     HPS_FREE(&s->picked);
     HPS_FREE(searcher);
 }

@@ -8,6 +8,7 @@
 #include "hpsae/base/status.h"
 
 #include <mpi.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -31,10 +32,10 @@ void hps_lists_destroy(hps_lists *lists);
 
 /*
  * Collective over comm.  Every rank's candidates of B tokens, to every rank.  In: count [B] candidates a token, list,
- * tightly by token; together they fit the capacity.  Out: first [B + 1], all [first[B]] by token, within a token by
- * hps_before.
+ * tightly by token; together they fit the capacity.  Out: first [B + 1], all [first[B]] by token; within a token, with
+ * `sorted`, by hps_before.
  */
 void hps_lists_gather(MPI_Comm comm, hps_lists *lists, int64_t B, const int32_t *count, const hps_candidate *list,
-                      int32_t *first, hps_candidate *all);
+                      bool sorted, int32_t *first, hps_candidate *all);
 
 #endif

@@ -131,10 +131,12 @@ typedef struct {
 
     /*
      * All pre-activations of the batch that are at least floor[t] (> 0, or infinite for a token without any), in any
-     * order; returns their number.  When that is above `capacity`, hit[] holds that many of them.
+     * order; returns their number.  When that is above `capacity`, hit[] holds that many of them.  With k > 0 floor[t]
+     * may rise, up to ratio[t] (at most 1) times the k-th largest of the token; others may then be among the hits.
      */
     int64_t (*encode_above)(hps_workspace *ws, const hps_encoder *enc, int64_t B, int64_t ldy, const float *y,
-                            const float *y_norm, const float *floor, int64_t capacity, hps_hit *hit);
+                            const float *y_norm, int64_t k, const float *ratio, float *floor, int64_t capacity,
+                            hps_hit *hit);
 
     /* dz_fixed = hps_dot_fixed(w, G[t], w_i, scale[t]) of every slot; G [B, ldg] from this rank's first column on. */
     void (*slot_dots)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,

@@ -29,7 +29,8 @@ typedef struct {
     double threshold;   /* of HPS_PICK_THRESHOLD, >= 0 */
 } hps_pick;
 
-/* Local.  How a model selects in use, without gradients (select gradient: by value) and without a batch (a threshold). */
+/* Local.  How a model selects in use, without gradients (select gradient: by value) and without a batch (a threshold;
+ * while that is not known, in the midst of training, the batch after all). */
 hps_pick hps_pick_in_use(const hps_model *model);
 
 typedef struct {

@@ -20,38 +20,6 @@ typedef struct {
     hps_candidate *top;
 } problem;
 
-/* The k-th largest of count >= k values (Hoare's selection); reorders them. */
-static float kth_largest(float *v, int64_t count, int64_t k)
-{
-    int64_t low = 0, high = count - 1;
-
-    while (low < high) {
-        const float pivot = v[low + (high - low) / 2];
-        int64_t i = low, j = high;
-        while (i <= j) {
-            while (v[i] > pivot) {
-                i++;
-            }
-            while (v[j] < pivot) {
-                j--;
-            }
-            if (i <= j) {
-                const float swap = v[i];
-                v[i++] = v[j];
-                v[j--] = swap;
-            }
-        }
-        if (k - 1 <= j) {
-            high = j;
-        } else if (k - 1 >= i) {
-            low = i;
-        } else {
-            break;
-        }
-    }
-    return v[k - 1];
-}
-
 /* Raises the token's threshold by its pending candidates and drops those below it. */
 static void prune(fast_thread *me, int64_t capacity, int64_t token, int64_t k)
 {
@@ -62,7 +30,7 @@ static void prune(fast_thread *me, int64_t capacity, int64_t token, int64_t k)
         for (int32_t i = 0; i < me->count[token]; i++) {
             me->scratch[i] = pending[i].value;
         }
-        const float reach = kth_largest(me->scratch, me->count[token], k) - 2 * me->error[token];
+        const float reach = fast_kth_largest(me->scratch, me->count[token], k) - 2 * me->error[token];
         me->threshold[token] = fmaxf(me->threshold[token], reach);
     }
     for (int32_t i = 0; i < me->count[token]; i++) {

@@ -1,6 +1,7 @@
 /*
  * All pre-activations above a floor, by screen and rescue: a screened value more than `error` below the floor cannot
- * reach it; the others are computed again, canonically.
+ * reach it; the others are computed again, canonically.  The floor may rise with the k-th largest screened value, which is
+ * at most `error` above the canonical one.
  */
 #include "lanes.h"
 #include "screen.h"
@@ -12,7 +13,9 @@
 typedef struct {
     const hps_encoder *enc;
     int64_t ldy, pending; /* most pending latents of a token */
-    const float *y, *floor;
+    int64_t k;
+    const float *y, *ratio;
+    float *floor;
     int64_t capacity;
     hps_hit *hit;
     int64_t *count; /* of all threads */
@@ -47,29 +50,60 @@ static void decide(fast_thread *me, const search *p, int64_t token, int64_t t)
     }
 }
 
+/* Raises the token's floor by its pending values and drops those that cannot reach it. */
+static void raise_floor(fast_thread *me, const search *p, int64_t token, int64_t t)
+{
+    hps_candidate *pending = me->pending + token * p->pending;
+    int32_t kept = 0;
+
+    if (p->k == 0 || me->count[token] < p->k) {
+        return;
+    }
+    for (int32_t i = 0; i < me->count[token]; i++) {
+        me->scratch[i] = pending[i].value;
+    }
+    const float reach = p->ratio[t] * (fast_kth_largest(me->scratch, me->count[token], p->k) - me->error[token]);
+    p->floor[t] = fmaxf(p->floor[t], reach);
+    me->threshold[token] = p->floor[t] - me->error[token];
+    for (int32_t i = 0; i < me->count[token]; i++) {
+        if (pending[i].value >= me->threshold[token]) {
+            pending[kept++] = pending[i];
+        }
+    }
+    me->count[token] = kept;
+}
+
+/* Makes room for HPS_LANES more: by a higher floor, and when that drops too few, by deciding now. */
+static void make_room(fast_thread *me, const search *p, int64_t token, int64_t t)
+{
+    raise_floor(me, p, token, t);
+    if (me->count[token] > p->pending / 2) {
+        decide(me, p, token, t);
+    }
+}
+
 /* One row of a tile: the values of m latents from l0 on. */
 static void scan(fast_thread *me, const search *p, int64_t token, int64_t t, int64_t l0, int64_t m, const float *values)
 {
     hps_candidate *pending = me->pending + token * p->pending;
     const float *bias = p->enc->b_enc + l0;
-    const float threshold = me->threshold[token];
 
     for (int64_t j = 0; j < m; j += HPS_LANES) {
         const int64_t end = m - j < HPS_LANES ? m : j + HPS_LANES;
         int any = 0;
 
         for (int64_t l = j; l < end; l++) {
-            any |= values[l] + bias[l] >= threshold;
+            any |= values[l] + bias[l] >= me->threshold[token];
         }
         if (__builtin_expect(!any, 1)) {
             continue;
         }
         if (me->count[token] + HPS_LANES > p->pending) {
-            decide(me, p, token, t);
+            make_room(me, p, token, t);
         }
         for (int64_t l = j; l < end; l++) {
-            if (values[l] + bias[l] >= threshold) {
-                pending[me->count[token]++].latent = (int32_t)(l0 + l);
+            if (values[l] + bias[l] >= me->threshold[token]) {
+                pending[me->count[token]++] = (hps_candidate){values[l] + bias[l], (int32_t)(l0 + l)};
             }
         }
     }
@@ -81,7 +115,8 @@ static void search_tokens(fast_thread *me, const search *p, const float *y_norm,
 
     for (int64_t b = 0; b < tokens; b++) {
         me->count[b] = 0;
-        me->threshold[b] = p->floor[t0 + b] - fast_screen_error(enc, y_norm[t0 + b]);
+        me->error[b] = fast_screen_error(enc, y_norm[t0 + b]);
+        me->threshold[b] = p->floor[t0 + b] - me->error[b];
     }
     for (int64_t l0 = 0; l0 < enc->own; l0 += PANEL) {
         const int64_t m = enc->own - l0 < PANEL ? enc->own - l0 : PANEL;
@@ -90,20 +125,27 @@ static void search_tokens(fast_thread *me, const search *p, const float *y_norm,
                     (int)p->ldy, enc->W_enc + l0 * enc->lde, (int)enc->lde, 0, me->tile, PANEL);
         for (int64_t b = 0; b < tokens; b++) {
             scan(me, p, b, t0 + b, l0, m, me->tile + b * PANEL);
+            if (me->count[b] > p->pending / 4) {
+                raise_floor(me, p, b, t0 + b);
+            }
         }
     }
     for (int64_t b = 0; b < tokens; b++) {
+        raise_floor(me, p, b, t0 + b);
         decide(me, p, b, t0 + b);
     }
 }
 
 int64_t FAST(encode_above)(hps_workspace *ws, const hps_encoder *enc, int64_t B, int64_t ldy, const float *y,
-                           const float *y_norm, const float *floor, int64_t capacity, hps_hit *hit)
+                           const float *y_norm, int64_t k, const float *ratio, float *floor, int64_t capacity,
+                           hps_hit *hit)
 {
     int64_t count = 0;
     const search p = {.enc = enc,
                       .ldy = ldy,
                       .pending = ws->capacity,
+                      .k = k,
+                      .ratio = ratio,
                       .y = y,
                       .floor = floor,
                       .capacity = capacity,

@@ -20,6 +20,38 @@ static inline float fast_screen_error(const hps_encoder *enc, float y_norm)
     return (float)(1.05 * u * (terms * product + 4 * (double)enc->bias) + 1e-35);
 }
 
+/* The k-th largest of count >= k values (Hoare's selection); reorders them. */
+static inline float fast_kth_largest(float *v, int64_t count, int64_t k)
+{
+    int64_t low = 0, high = count - 1;
+
+    while (low < high) {
+        const float pivot = v[low + (high - low) / 2];
+        int64_t i = low, j = high;
+        while (i <= j) {
+            while (v[i] > pivot) {
+                i++;
+            }
+            while (v[j] < pivot) {
+                j--;
+            }
+            if (i <= j) {
+                const float swap = v[i];
+                v[i++] = v[j];
+                v[j--] = swap;
+            }
+        }
+        if (k - 1 <= j) {
+            high = j;
+        } else if (k - 1 >= i) {
+            low = i;
+        } else {
+            break;
+        }
+    }
+    return v[k - 1];
+}
+
 /* Asks for a row that is needed soon. */
 static inline void fast_prefetch(const float *row, int64_t m)
 {

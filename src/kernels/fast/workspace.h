@@ -41,7 +41,8 @@ void FAST(decode)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const fl
                   int64_t first_slots, float sign, int64_t lds, const float *start, const double *scale, bool dz,
                   float *R);
 int64_t FAST(encode_above)(hps_workspace *ws, const hps_encoder *enc, int64_t B, int64_t ldy, const float *y,
-                           const float *y_norm, const float *floor, int64_t capacity, hps_hit *hit);
+                           const float *y_norm, int64_t k, const float *ratio, float *floor, int64_t capacity,
+                           hps_hit *hit);
 void FAST(slot_dots)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
                      int64_t ldg, const float *G, const double *scale);
 void FAST(nested)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,

@@ -104,14 +104,42 @@ static void decode(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const f
     }
 }
 
+/* The k-th largest of the token's pre-activations, by counting those above each. */
+static float kth_value(const hps_encoder *enc, const float *y, int64_t k)
+{
+    float largest = INFINITY;
+
+    for (int64_t seen = 0; seen < k;) {
+        float next = -INFINITY;
+        int64_t equal = 0;
+        for (int64_t l = 0; l < enc->own; l++) {
+            const float p = hps_dot(enc->d, enc->W_enc + l * enc->lde, y) + enc->b_enc[l];
+            if (p < largest && p >= next) {
+                equal = p > next ? 1 : equal + 1;
+                next = p;
+            }
+        }
+        if (equal == 0) {
+            return -INFINITY;
+        }
+        seen += equal;
+        largest = next;
+    }
+    return largest;
+}
+
 static int64_t encode_above(hps_workspace *ws, const hps_encoder *enc, int64_t B, int64_t ldy, const float *y,
-                            const float *y_norm, const float *floor, int64_t capacity, hps_hit *hit)
+                            const float *y_norm, int64_t k, const float *ratio, float *floor, int64_t capacity,
+                            hps_hit *hit)
 {
     int64_t count = 0;
 
     (void)y_norm;
 #pragma omp parallel for schedule(dynamic, 8) num_threads(ws->size.threads)
     for (int64_t t = 0; t < B; t++) {
+        if (k > 0) {
+            floor[t] = fmaxf(floor[t], ratio[t] * kth_value(enc, y + t * ldy, k));
+        }
         for (int64_t l = 0; l < enc->own; l++) {
             const float p = hps_dot(enc->d, enc->W_enc + l * enc->lde, y + t * ldy) + enc->b_enc[l];
             int64_t place;
