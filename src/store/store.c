@@ -157,6 +157,7 @@ static hps_status check_gradients(hps_store *gradients, const hps_store *activat
         square += rms * rms * (double)source->array.rows / (double)g->rows;
     }
     g->rms_norm = sqrt(square);
+    g->hook = all->items[0].dataset; /* what is wrong with a row says that it is one of these */
     return HPS_OK;
 }
 
