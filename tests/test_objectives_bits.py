@@ -4,9 +4,9 @@
 and after a kill -9 and a resume on another number of ranks.
 
 One rank and one thread, with the reference kernels, give what all must equal: everything that is printed of every step
-and the checksum of the final state.  Each pair is also run on two other layouts, in turn, and once more as a run that is
-killed when a checkpoint stands and goes on elsewhere.  n is not divisible by any number of ranks; at d 45 most ranks own
-no column.
+and the checksum of the final state.  Each pair is also run on two other layouts, in turn, and once more as a run that
+is killed when a checkpoint stands and goes on elsewhere.  n is not divisible by any number of ranks; at d 45 most ranks
+own no column.
 """
 import os
 import signal
@@ -105,7 +105,7 @@ def check_killed(name, config, first, moves):
 
 
 def meant(select, objective, keys, first):
-    """The run did what its configuration says: AuxK, a threshold, other losses than that of the whole, a k that falls."""
+    """The run did what its configuration says: AuxK, a threshold, other losses than that of the whole, k falls."""
     lines = first["lines"]
     return (len(lines) == STEPS and any(line["aux_fvu"] > 0 for line in lines) and
             (select == "batch_topk") == (lines[-1].get("threshold", -1) > 0) and
@@ -123,7 +123,8 @@ def check_pair(number, select, objective, d, keys):
             "train__tokens": STEPS * BATCH, "train__batch": BATCH, "train__eval_steps": 9, "train__sample": 300,
             "train__aux__k": 8, "train__aux__dead_tokens": 140, **keys})
         first = train(config, os.path.join(path, "first"), 1, 1, "ref")
-        if not tap.check(first is not None and meant(select, objective, keys, first), f"{name}: trains as meant", first):
+        good = first is not None and meant(select, objective, keys, first)
+        if not tap.check(good, f"{name}: trains as meant", first):
             return
         for layout in (LAYOUTS[2 * number % len(LAYOUTS)], LAYOUTS[(2 * number + 1) % len(LAYOUTS)]):
             run = os.path.join(path, "-".join(map(str, layout)))

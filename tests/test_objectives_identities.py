@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Special cases of the selections and objectives are the plain method, bit for bit: every figure of every step and every
-number of the final state."""
+"""Special cases of the selections and objectives are the plain method, bit for bit: every figure of every step and
+every number of the final state."""
 import os
 import sys
 
