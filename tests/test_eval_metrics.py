@@ -244,11 +244,32 @@ def test_no_threshold(directory):
         tap.check(found["l0"] <= K, "young: k latents a token on average", found["l0"])
 
 
+def test_wide(directory):
+    """More latents a token than dimensions: values are fitted near the given ones, the same on any ranks and batches; with
+    too many latents tokens are left out."""
+    for n, k, fitted in ((600, 200, 40), (1400, 1300, 0)):
+        name = f"{k} latents a token"
+        config = trained.write_config(directory, output=os.path.join(directory, f"wide{k}"), data__holdout=40,
+                                      model__latents=n, model__k=k, train__tokens=150, eval__max_cos=False)
+        status, _, err = program.run(2, "train", config)
+        tap.check(status == 0, f"{name}: trains", err)
+        found, _ = evaluate(name, config, 1)
+        other, log = evaluate(name, config, 3, "eval.batch=7")
+        if found is None or other is None:
+            return
+        tap.check(found["shrinkage_rows"] == fitted and found["shrinkage"] == other["shrinkage"],
+                  f"{name}: {fitted} rows are fitted, the same", f"{found['shrinkage_rows']} {found['shrinkage']} "
+                  f"{other['shrinkage']}")
+        tap.check((found["shrinkage"] is None) == (fitted == 0) and ("40 rows left out" in log) == (fitted == 0),
+                  f"{name}: says what is left out", log)
+
+
 with program.Directory() as temporary:
     store, store_gradients = make_store(temporary)
     for case in CASES:
         test_case(temporary, case, store, store_gradients)
     test_foreign(temporary, store, store_gradients)
     test_options(temporary)
+    test_wide(temporary)
     test_no_threshold(temporary)
 tap.done()
