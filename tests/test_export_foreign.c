@@ -1,7 +1,7 @@
 /*
  * A foreign folder that is incomplete, contradicts itself or is another function than a dictionary here is refused, on
- * every rank with the same line; jumprelu is taken when it has one threshold; float16 weights are read, biases and norms
- * folded as the folder's switches say.
+ * every rank with the same line; jumprelu is taken when it has one threshold; float16 weights are read, biases and
+ * norms folded as the folder's switches say.
  *
  * ranks: 1 2 3
  */

@@ -43,8 +43,8 @@ hps_status hps_codes_add(hps_codes_file *file, int64_t count, const hps_candidat
 int64_t hps_codes_values(const hps_codes_file *file);
 
 /*
- * Local.  Writes what is left, closes the file, gives it its name; *bytes: its size.  When `so_far` is a failure, removes
- * it and returns that.  Frees *file, which may be NULL.  Error: HPS_EIO; the older file is then as it was.
+ * Local.  Writes what is left, closes the file, gives it its name; *bytes: its size.  When `so_far` is a failure,
+ * removes it and returns that.  Frees *file, which may be NULL.  Error: HPS_EIO; the older file is then as it was.
  */
 hps_status hps_codes_finish(hps_codes_file **file, hps_status so_far, int64_t *bytes);
 

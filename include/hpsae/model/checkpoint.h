@@ -2,10 +2,10 @@
  * Models on disk: one HDF5 file, layout-independent ([n, d] datasets), written collectively beside the old one, then
  * renamed.  A checkpoint holds all roles, dead counters and cursor; an imported model the values alone.
  *
- * File: attributes format "hpsae-model", format_version 2, n, d, k, norm, scale, select, alpha, beta, threshold, prefixes
- * (left out where there are none), hook, model_name, tokens, step, config_hash, checksum_values, checksum_state,
- * checksum_head (16 hexadecimal digits) and, set last, complete = 1;
- * /config (used.yaml's text); datasets /<role>/<tensor> (float32) and /fired (int64), each with its own `checksum`.
+ * File: attributes format "hpsae-model", format_version 2, n, d, k, norm, scale, select, alpha, beta, threshold,
+ * prefixes (left out where there are none), hook, model_name, tokens, step, config_hash, checksum_values,
+ * checksum_state, checksum_head (16 hexadecimal digits) and, set last, complete = 1; /config (used.yaml's text);
+ * datasets /<role>/<tensor> (float32) and /fired (int64), each with its own `checksum`.
  */
 #ifndef HPSAE_MODEL_CHECKPOINT_H
 #define HPSAE_MODEL_CHECKPOINT_H

@@ -32,8 +32,8 @@ uint64_t hps_checksum_fired(int64_t first, int64_t count, const int64_t *fired);
 uint64_t hps_checksum_progress(int64_t tokens, int64_t step);
 
 /*
- * Local.  The part of how it selects: rule, alpha, beta, threshold, nested sizes.  0 for TopK without nested sizes, whose
- * checksum is that of its numbers and progress alone.
+ * Local.  The part of how it selects: rule, alpha, beta, threshold, nested sizes.  0 for TopK without nested sizes,
+ * whose checksum is that of its numbers and progress alone.
  */
 uint64_t hps_checksum_selection(const hps_model *model);
 

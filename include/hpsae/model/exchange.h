@@ -1,7 +1,8 @@
 /*
  * Dictionaries for and from other programs: folders of SAELens (cfg.json, sae_weights.safetensors) and sparsify
  * (cfg.json, sae.safetensors), written and read by slices so that no rank ever holds the whole.  TopK is "topk" there,
- * whatever its training objective was; BatchTopK in use is "jumprelu" with one threshold for all latents (SAELens alone).
+ * whatever its training objective was; BatchTopK in use is "jumprelu" with one threshold for all latents (SAELens
+ * alone).
  */
 #ifndef HPSAE_MODEL_EXCHANGE_H
 #define HPSAE_MODEL_EXCHANGE_H
@@ -29,12 +30,12 @@ int64_t hps_export_latents(const hps_model *model, const hps_export_options *opt
 int64_t hps_export_k(const hps_model *model, const hps_export_options *options);
 
 /*
- * Collective over comm, the model's ranks.  Writes the values in the form of options->format into the directory `folder`
- * (made if need be; for sparsify into its subdirectory named after the hook) and returns the directory written to.
- * For HPS_NORM_SCALE, s is folded in: W_enc and W_dec stay, b_enc / s, b_dec / s and threshold / s, so that from x
+ * Collective over comm, the model's ranks.  Writes the values in the form of options->format into the directory
+ * `folder` (made if need be; for sparsify into its subdirectory named after the hook) and returns the directory written
+ * to. For HPS_NORM_SCALE, s is folded in: W_enc and W_dec stay, b_enc / s, b_dec / s and threshold / s, so that from x
  * instead of s x come the same latents, with values z / s.  The threshold is rounded down to float32, by which p > it
- * stays true of the same float32 p.  Files are written beside old ones, read back and compared by checksum,
- * then renamed.  Errors: HPS_EIO, HPS_ENOMEM, HPS_EARG (hps_export_check), agreed; older files are then as they were.
+ * stays true of the same float32 p.  Files are written beside old ones, read back and compared by checksum, then
+ * renamed.  Errors: HPS_EIO, HPS_ENOMEM, HPS_EARG (hps_export_check), agreed; older files are then as they were.
  */
 hps_status hps_export(MPI_Comm comm, const hps_model *model, const hps_export_options *options, const char *folder,
                       char written[HPS_PATH_MAX]);

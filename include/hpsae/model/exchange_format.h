@@ -51,8 +51,8 @@ hps_status hps_import_tensor(MPI_Comm comm, const char *path, const hps_safetens
                              double *squares);
 
 /*
- * Local (rank 0).  The one threshold of a jumprelu file of n latents.  Errors: HPS_EIO, HPS_ENOMEM, HPS_EFORMAT (missing,
- * not finite, not the same for all).
+ * Local (rank 0).  The one threshold of a jumprelu file of n latents.  Errors: HPS_EIO, HPS_ENOMEM, HPS_EFORMAT
+ * (missing, not finite, not the same for all).
  */
 hps_status hps_import_threshold(const char *path, const hps_safetensors *file, int64_t n, double *threshold);
 
@@ -66,8 +66,8 @@ extern int64_t hps_import_piece;
 hps_status hps_export_config(const hps_model *model, hps_format format, char **text);
 
 /*
- * Local.  The threshold of a BatchTopK model in units of the unscaled activations, as the largest float that is not above
- * it: p > threshold is then true of the same floats p.
+ * Local.  The threshold of a BatchTopK model in units of the unscaled activations, as the largest float that is not
+ * above it: p > threshold is then true of the same floats p.
  */
 float hps_export_threshold(const hps_model *model);
 
