@@ -57,7 +57,7 @@ def sizes(rows, wanted):
     """Training settings that suit a store of so many rows: about an hour on two cores for all of a plan."""
     large = rows >= 500_000
     batch = 2048 if large else min(1024, max(32, rows // 16))
-    steps = wanted or min(300, max(20, 12 * rows // batch))
+    steps = min(wanted, max(20, 12 * rows // batch))
     return {"holdout": min(4096, max(1, rows // 10)), "batch": batch, "steps": steps,
             "lr": "auto" if large else 2e-3}
 
@@ -190,10 +190,11 @@ def evaluate(program, part, run):
                                       "eval.max_cos": "false", "eval.shrinkage_rows": 0})
 
 
-def weight(training):
-    """About how long a training takes beside others: the slots of a token beside the encoder."""
+def weight(training, parts):
+    """About how long a training takes beside others, as measured on one machine; for the guess of the time left."""
     slots = 4 * training.k if "multi" in training.name else training.k
-    return 1 + slots / 64
+    method = 2 if "hierarchical" in training.name else 1.3 if training.keys else 1
+    return run_files.read_json(parts[training.part].config)["train"]["tokens"] * (1 + slots / 100) * method
 
 
 def train_all(program, options, parts, trainings):
@@ -213,9 +214,9 @@ def train_all(program, options, parts, trainings):
         if not is_complete(run):
             program("train", part.config, {"output": run, "model.k": training.k, "train.seed": seed, **training.keys})
         evaluate(program, part, run)
-        spent += weight(training)
+        spent += weight(training, parts)
         minutes = (time.monotonic() - started) / 60
-        left = minutes / spent * sum(weight(item[0]) for item in todo[number:])
+        left = minutes / spent * sum(weight(item[0], parts) for item in todo[number:])
         ev = run_files.read_json(os.path.join(run, "plain" if part.plain else "", "eval.json"))["ev"]
         print(f"[{minutes:5.1f} min] {training.name} seed {seed}: ev {ev:.4f}; {number} of {len(todo)}, "
               f"about {left:.0f} min left", flush=True)
@@ -232,7 +233,7 @@ def read_options(arguments):
     parser.add_argument("--test", help="store to judge on; else rows of --data that are held out")
     parser.add_argument("--gradients", help="store with gradients, for g-SAE; else --data if it has them")
     parser.add_argument("--out", default=os.path.join("runs", "reproduce-small"), help="directory to write to")
-    parser.add_argument("--steps", type=int, default=0, help="of each training; else by the rows of the store")
+    parser.add_argument("--steps", type=int, default=500, help="of each training, fewer if 12 passes over the rows are")
     parser.add_argument("--minutes", type=float, default=0, help="begin no training later than this; 0: no limit")
     parser.add_argument("--seeds", type=numbers, default=[1, 2, 3])
     parser.add_argument("--latents", type=int, default=2048)

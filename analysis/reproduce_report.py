@@ -343,8 +343,8 @@ def heading(options, parts, trainings, results):
     main = read_config(parts["main"])
     lines = ["# What the papers say, at a small scale", "",
              f"{options.latents} latents, k {options.k} unless said otherwise, {len(options.seeds)} "
-             f"seed{'s' if len(options.seeds) > 1 else ''}; means, with the least and the largest in brackets.  Made by `make reproduce-small` with hpsae "
-             f"{facts.get('version', '?')} on {facts.get('cpu', 'an unknown CPU')}.", ""]
+             f"seed{'s' if len(options.seeds) > 1 else ''}; means, with the least and the largest in brackets.  "
+             f"Made by `make reproduce-small` with hpsae {facts.get('version', '?')} on {facts.get('cpu', 'a CPU')}.", ""]
     for name, part in parts.items():
         config = read_config(part)
         lines.append(f"- {'Main store' if name == 'main' else 'Store with gradients'}, "
@@ -369,10 +369,11 @@ def claims_table(everything, plain):
             verdict += f"; with outliers: {other.verdict}"
         rows.append([claim.title, claim.here or "-", claim.published, verdict])
     words = collections.Counter(claim.verdict for claim in claims)
-    kinds = ((AGREES, "agree"), (PARTLY, "agree in part"), (DIFFERS, "do not agree"), (UNKNOWN, "were not measured"))
-    told = ", ".join(f"{words[word]} {text}" for word, text in kinds if words[word])
-    return [f"Of {len(claims)} claims, {told}"
-            f"{' (judged on the rows without outliers)' if plain else ''}.", "",
+    told = ", ".join(f"{words[word]} {word}" for word in (AGREES, PARTLY, DIFFERS, UNKNOWN) if words[word])
+    told += "; judged on the rows without outliers" if plain else ""
+    single = all(len(found) == 1 for found in everything.runs.values())
+    told += "; with one seed there is no spread to tell chance from effect" if single else ""
+    return [f"Of {len(claims)} claims: {told}.", "",
             table(["claim", "here", "published", "verdict"], rows)]
 
 
