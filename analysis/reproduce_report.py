@@ -344,7 +344,7 @@ def heading(options, parts, trainings, results):
     lines = ["# What the papers say, at a small scale", "",
              f"{options.latents} latents, k {options.k} unless said otherwise, {len(options.seeds)} "
              f"seed{'s' if len(options.seeds) > 1 else ''}; means, with the least and the largest in brackets.  "
-             f"Made by `make reproduce-small` with hpsae {facts.get('version', '?')} on {facts.get('cpu', 'a CPU')}.", ""]
+             f"Made by `make reproduce-small` with hpsae {facts.get('version', '?')} on {facts.get('cpu', '?')}.", ""]
     for name, part in parts.items():
         config = read_config(part)
         lines.append(f"- {'Main store' if name == 'main' else 'Store with gradients'}, "
