@@ -72,17 +72,30 @@ uint64_t hps_checksum_progress(int64_t tokens, int64_t step)
     return mix((uint64_t)tokens ^ key(TAG_TOKENS, 0, 0)) + mix((uint64_t)step ^ key(TAG_STEP, 0, 0));
 }
 
+static uint64_t bits_of(double value)
+{
+    uint64_t bits;
+
+    memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
 uint64_t hps_checksum_selection(const hps_model *model)
 {
-    const int64_t counts[] = {(int64_t)model->select, model->prefixes};
-    const double reals[] = {model->alpha, model->beta, model->threshold};
+    const uint64_t numbers[] = {(uint64_t)model->select, (uint64_t)model->prefixes, bits_of(model->alpha),
+                                bits_of(model->beta), bits_of(model->threshold)};
+    uint64_t sum = 0;
 
     if (model->select == HPS_SELECT_TOPK && model->prefixes == 0) {
         return 0;
     }
-    uint64_t sum = hps_checksum_bytes(key(TAG_SELECTION, 0, 0), counts, sizeof(counts));
-    sum = hps_checksum_bytes(sum, reals, sizeof(reals));
-    return hps_checksum_bytes(sum, model->prefix, (size_t)model->prefixes * sizeof(model->prefix[0]));
+    for (uint64_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        sum += mix(numbers[i] ^ key(TAG_SELECTION, 0, i));
+    }
+    for (int i = 0; i < model->prefixes; i++) {
+        sum += mix((uint64_t)model->prefix[i] ^ key(TAG_SELECTION, 1, (uint64_t)i));
+    }
+    return sum;
 }
 
 uint64_t hps_checksum_bytes(uint64_t before, const void *bytes, size_t count)
