@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # seconds: 300
 """The program tells what it is and what a file is, for people and as JSON; help speaks once, from rank 0; every example
-configuration is ready for the commands that it names."""
+configuration is ready for the commands that it names; a model says how it selects."""
 import glob
 import json
 import os
@@ -83,9 +83,27 @@ def files_are_known(directory):
     tap.check(used.get("config_hash") == about.get("config_hash"), "used.yaml hashes as the checkpoint says", used)
 
 
+def selections_are_told(directory):
+    """A threshold is null until it is known; nested sizes and the weights of a score are named."""
+    def about_run(name, **keys):
+        config = trained.write_config(directory, output=os.path.join(directory, name), train__tokens=300,
+                                      model__latents=40, model__k=3, **keys)
+        said(1, "train", config)
+        return facts(os.path.join(directory, name))
+
+    plain = about_run("plain")
+    tap.check(plain.get("select") == "topk" and not {"threshold", "alpha", "prefixes"} & set(plain), "topk", plain)
+    young = about_run("young", model__select="batch_topk")
+    tap.check(young.get("select") == "batch_topk" and young.get("threshold", 0) is None, "no threshold yet", young)
+    nested = about_run("nested", model__select="batch_topk", train__threshold={"start_step": 0},
+                       train__objective="matryoshka", train__matryoshka={"prefixes": [5, 20, 40]})
+    tap.check(nested.get("threshold", -1) > 0 and nested.get("prefixes") == [5, 20, 40], "threshold and sizes", nested)
+
+
 with program.Directory() as temporary:
     program_speaks()
     keys_are_yaml(temporary)
     examples_are_ready()
     files_are_known(temporary)
+    selections_are_told(temporary)
 tap.done()
