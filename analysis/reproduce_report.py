@@ -222,8 +222,8 @@ def table(head, rows):
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
 
 
-def seconds(run):
-    """Time of a training's steps, from its tokens and its usual speed."""
+def speed(run):
+    """Tokens a second of a training, the median of what it logged; None when it logged none."""
     _, speeds = run_files.series(run_files.read_metrics(run), "tokens_per_s")
     return float(np.median(speeds)) if speeds else None
 
@@ -232,7 +232,7 @@ def table_of_trainings(everything, plain):
     """ev on all rows and without outliers, and what else tells dictionaries apart."""
     rows = []
     for name in everything.evaluations:
-        speeds = [s for s in map(seconds, everything.runs[name]) if s]
+        speeds = [s for s in map(speed, everything.runs[name]) if s]
         rows.append([name, str(len(everything.runs[name])), spread(everything.values(name, "ev")),
                      *([spread(plain.values(name, "ev"))] if plain else []), spread(everything.values(name, "l0"), 1),
                      spread(everything.values(name, "max_cos"), 3), spread(everything.values(name, "shrinkage"), 3),
