@@ -48,6 +48,14 @@ static int in_order(const void *a, const void *b)
     return hps_before(*x, *y) ? -1 : hps_before(*y, *x);
 }
 
+void hps_lists_sort(int64_t B, const int32_t *first, hps_candidate *all)
+{
+#pragma omp parallel for schedule(dynamic, 64)
+    for (int64_t t = 0; t < B; t++) {
+        qsort(all + first[t], (size_t)(first[t + 1] - first[t]), sizeof(*all), in_order);
+    }
+}
+
 /* Deals the ranks' lists, one after the other in `from`, to the tokens. */
 static void deal(int ranks, int64_t B, const int32_t *counts, const hps_candidate *from, int32_t *first,
                  hps_candidate *all)
@@ -96,7 +104,7 @@ void hps_lists_destroy(hps_lists *lists)
 }
 
 void hps_lists_gather(MPI_Comm comm, hps_lists *lists, int64_t B, const int32_t *count, const hps_candidate *list,
-                      bool sorted, int32_t *first, hps_candidate *all)
+                      int32_t *first, hps_candidate *all)
 {
     int64_t total = 0;
     int rank;
@@ -117,8 +125,4 @@ void hps_lists_gather(MPI_Comm comm, hps_lists *lists, int64_t B, const int32_t 
     HPS_MPI(MPI_Allgatherv(list, lists->bytes[rank], MPI_BYTE, lists->arrived, lists->bytes, lists->offset, MPI_BYTE,
                            comm));
     deal(lists->ranks, B, lists->counts, lists->arrived, first, all);
-#pragma omp parallel for schedule(dynamic, 64)
-    for (int64_t t = 0; t < (sorted ? B : 0); t++) {
-        qsort(all + first[t], (size_t)(first[t + 1] - first[t]), sizeof(*all), in_order);
-    }
 }

@@ -22,8 +22,8 @@ int64_t hps_search(hps_forward *f, int64_t from, int64_t B, int64_t k, const flo
     return count;
 }
 
-/* The rank's hits, in any order, by token: count [B] and list. */
-static void by_token(hps_searcher *s, int64_t B, float least)
+/* The rank's hits that reach `least`, by token: count [B], and list; a token's keep their order. */
+static void by_token(hps_searcher *s, int64_t B, float least, hps_candidate *list)
 {
     int64_t place = 0;
 
@@ -39,7 +39,7 @@ static void by_token(hps_searcher *s, int64_t B, float least)
     }
     for (int64_t i = 0; i < s->hits; i++) {
         if (s->hit[i].candidate.value >= least) {
-            s->list[s->count[s->hit[i].token]++] = s->hit[i].candidate;
+            list[s->count[s->hit[i].token]++] = s->hit[i].candidate;
         }
     }
     for (int64_t t = B - 1; t > 0; t--) {
@@ -50,9 +50,21 @@ static void by_token(hps_searcher *s, int64_t B, float least)
 void hps_search_gather(hps_forward *f, int64_t B, float least, bool sorted)
 {
     hps_searcher *s = f->searcher;
+    hps_slots *slots = &f->slots;
 
-    by_token(s, B, least);
-    hps_lists_gather(f->grid->model, &s->lists, B, s->count, s->list, sorted, f->slots.first, f->slots.slot);
+    if (f->grid->P > 1) {
+        by_token(s, B, least, s->list);
+        hps_lists_gather(f->grid->model, &s->lists, B, s->count, s->list, slots->first, slots->slot);
+    } else {
+        by_token(s, B, least, slots->slot);
+        slots->first[0] = 0;
+        for (int64_t t = 0; t < B; t++) {
+            slots->first[t + 1] = slots->first[t] + s->count[t];
+        }
+    }
+    if (sorted) {
+        hps_lists_sort(B, slots->first, slots->slot);
+    }
 }
 
 static void set_floor(hps_searcher *s, int64_t B, float floor)
@@ -98,10 +110,11 @@ static float middle(float low, float high)
 static hps_status search_floor(hps_forward *f, int64_t B, int64_t k, int64_t need, int64_t *total)
 {
     static const float start = 0.85f; /* of the last batch's cut: few searches fail, few hits are in vain */
+    enum { HALVINGS = 4 }; /* then there may be too few positive ones: take all, or learn that they are many */
     hps_searcher *s = f->searcher;
     float low = 0, high = INFINITY, floor = s->cut > 0 ? start * s->cut : guess(f, B, k);
 
-    for (;;) {
+    for (int failed = 0;; failed++) {
         set_floor(s, B, floor);
         *total = hps_search(f, 0, B, 0, NULL);
         if ((*total >= need || floor <= FLT_TRUE_MIN) && *total <= s->capacity) {
@@ -109,7 +122,7 @@ static hps_status search_floor(hps_forward *f, int64_t B, int64_t k, int64_t nee
         }
         if (*total < need) {
             high = floor;
-            floor = low > 0 ? middle(low, high) : floor > 1e-30f ? floor / 2 : FLT_TRUE_MIN;
+            floor = low > 0 ? middle(low, high) : failed < HALVINGS ? floor / 2 : FLT_TRUE_MIN;
         } else {
             low = floor;
             floor = isinf(high) ? 2 * floor : middle(low, high);

@@ -8,7 +8,6 @@
 #include "hpsae/base/status.h"
 
 #include <mpi.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -16,6 +15,9 @@
  * finite and above 0; there are at least that many.  Four small messages: a radix selection over the bits.
  */
 float hps_lists_select(MPI_Comm comm, int64_t count, const float *value, int64_t rank);
+
+/* Local.  Puts each token's candidates all[first[t] ... first[t + 1] - 1] into the order of hps_before. */
+void hps_lists_sort(int64_t B, const int32_t *first, hps_candidate *all);
 
 /* What gathering works in. */
 typedef struct {
@@ -32,10 +34,10 @@ void hps_lists_destroy(hps_lists *lists);
 
 /*
  * Collective over comm.  Every rank's candidates of B tokens, to every rank.  In: count [B] candidates a token, list,
- * tightly by token; together they fit the capacity.  Out: first [B + 1], all [first[B]] by token; within a token, with
- * `sorted`, by hps_before.
+ * tightly by token; together they fit the capacity.  Out: first [B + 1], all [first[B]] by token, those of a lower rank
+ * first.
  */
 void hps_lists_gather(MPI_Comm comm, hps_lists *lists, int64_t B, const int32_t *count, const hps_candidate *list,
-                      bool sorted, int32_t *first, hps_candidate *all);
+                      int32_t *first, hps_candidate *all);
 
 #endif

@@ -32,6 +32,9 @@ static void workspace_destroy(hps_workspace **workspace)
         HPS_FREE(&t->gathered);
         HPS_FREE(&t->pending);
         HPS_FREE(&t->count);
+        HPS_FREE(&t->next);
+        HPS_FREE(&t->known);
+        HPS_FREE(&t->best);
         HPS_FREE(&t->threshold);
         HPS_FREE(&t->error);
         HPS_FREE(&t->scratch);
@@ -49,9 +52,12 @@ static hps_status thread_create(const hps_workspace *ws, fast_thread *t)
     HPS_TRY(HPS_ALLOC(&t->gathered, PANEL * ws->ld, "gathered rows"));
     HPS_TRY(HPS_ALLOC(&t->pending, TOKENS * ws->capacity, "pending candidates"));
     HPS_TRY(HPS_ALLOC(&t->count, TOKENS, "pending candidates"));
+    HPS_TRY(HPS_ALLOC(&t->next, TOKENS, "pending candidates"));
+    HPS_TRY(HPS_ALLOC(&t->known, TOKENS, "largest values"));
+    HPS_TRY(HPS_ALLOC(&t->best, TOKENS * ws->size.k_max, "largest values"));
     HPS_TRY(HPS_ALLOC(&t->threshold, TOKENS, "thresholds"));
     HPS_TRY(HPS_ALLOC(&t->error, TOKENS, "error bounds"));
-    HPS_TRY(HPS_ALLOC(&t->scratch, ws->capacity, "pending candidates"));
+    HPS_TRY(HPS_ALLOC(&t->scratch, ws->capacity + ws->size.k_max, "pending candidates"));
     HPS_TRY(HPS_ALLOC(&t->row, ws->ld, "gradient row"));
     HPS_TRY(HPS_ALLOC(&t->sum, ws->ld, "gradient row"));
     HPS_TRY(HPS_ALLOC(&t->column, ws->ld, "bias gradient"));

@@ -44,16 +44,28 @@ void FAST(decode)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const fl
     }
 }
 
+/* A task is a block of tokens: where their slots ascend by latent, some decoder rows at a time serve all of them. */
 void FAST(slot_dots)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
                      int64_t ldg, const float *G, const double *scale)
 {
-#pragma omp parallel for schedule(static) num_threads(ws->size.threads)
-    for (int64_t t = 0; t < B; t++) {
-        for (int64_t s = slots->first[t]; s < slots->first[t + 1]; s++) {
-            if (s + 1 < slots->first[t + 1]) {
-                fast_prefetch(W_dec + slots->slot[s + 1].latent * ldd, w);
+    enum { BLOCK = 64 };
+
+#pragma omp parallel for schedule(dynamic, 1) num_threads(ws->size.threads)
+    for (int64_t t0 = 0; t0 < B; t0 += BLOCK) {
+        const int64_t tokens = B - t0 < BLOCK ? B - t0 : BLOCK;
+        int32_t next[BLOCK], left = slots->first[t0 + tokens] - slots->first[t0];
+
+        for (int64_t b = 0; b < tokens; b++) {
+            next[b] = slots->first[t0 + b];
+        }
+        for (int64_t end = RESIDENT; left > 0; end += RESIDENT) {
+            for (int64_t b = 0; b < tokens; b++) {
+                const int64_t t = t0 + b;
+                for (; next[b] < slots->first[t + 1] && slots->slot[next[b]].latent < end; next[b]++, left--) {
+                    const float *w_i = W_dec + slots->slot[next[b]].latent * ldd;
+                    slots->dz_fixed[next[b]] = fast_dot_fixed(w, G + t * ldg, w_i, scale[t]);
+                }
             }
-            slots->dz_fixed[s] = fast_dot_fixed(w, G + t * ldg, W_dec + slots->slot[s].latent * ldd, scale[t]);
         }
     }
 }

@@ -54,15 +54,16 @@ static void insert(hps_candidate *top, int64_t k, hps_candidate c)
     top[s] = c;
 }
 
-/* Computes the pending candidates canonically and takes them into the token's top k. */
-static void rescue(fast_thread *me, int64_t capacity, const problem *p, int64_t token, int64_t t)
+/* Computes the token's pending candidates below row `end`, from its next one on, canonically and takes them into its top k. */
+static void rescue(fast_thread *me, int64_t capacity, const problem *p, int64_t token, int64_t t, int64_t end)
 {
     const hps_encoder *enc = p->enc;
     const hps_candidate *pending = me->pending + token * capacity;
     hps_candidate *top = p->top + t * p->k;
     enum { AHEAD = 3 };
 
-    for (int32_t i = 0; i < me->count[token]; i++) {
+    int32_t i = me->next[token];
+    for (; i < me->count[token] && pending[i].latent < end; i++) {
         if (i + AHEAD < me->count[token]) {
             fast_prefetch(enc->W_enc + pending[i + AHEAD].latent * enc->lde, enc->d);
         }
@@ -70,8 +71,7 @@ static void rescue(fast_thread *me, int64_t capacity, const problem *p, int64_t 
         const float value = fast_dot(enc->d, enc->W_enc + l * enc->lde, p->y + t * p->ldy) + enc->b_enc[l];
         insert(top, p->k, (hps_candidate){value, enc->latent[l]});
     }
-    me->count[token] = 0;
-    me->threshold[token] = fmaxf(me->threshold[token], top[p->k - 1].value - me->error[token]);
+    me->next[token] = i;
 }
 
 /* Makes room for HPS_LANES more: by pruning, and when the bound separates too few (ties), by deciding now. */
@@ -79,7 +79,9 @@ static void make_room(fast_thread *me, int64_t capacity, const problem *p, int64
 {
     prune(me, capacity, token, p->k);
     if (me->count[token] > capacity / 2) {
-        rescue(me, capacity, p, token, t);
+        rescue(me, capacity, p, token, t, INT64_MAX);
+        me->count[token] = me->next[token] = 0;
+        me->threshold[token] = fmaxf(me->threshold[token], p->top[(t + 1) * p->k - 1].value - me->error[token]);
     }
 }
 
@@ -136,7 +138,7 @@ static const float *panel_rows(fast_thread *me, int64_t ld, const problem *p, in
 static void encode_tokens(hps_workspace *ws, fast_thread *me, const problem *p, int64_t t0, int64_t tokens)
 {
     for (int64_t b = 0; b < tokens; b++) {
-        me->count[b] = 0;
+        me->count[b] = me->next[b] = 0;
         me->threshold[b] = -INFINITY;
         me->error[b] = fast_screen_error(p->enc, p->y_norm[t0 + b]);
         for (int64_t s = 0; s < p->k; s++) {
@@ -156,7 +158,12 @@ static void encode_tokens(hps_workspace *ws, fast_thread *me, const problem *p, 
     }
     for (int64_t b = 0; b < tokens; b++) {
         prune(me, ws->capacity, b, p->k);
-        rescue(me, ws->capacity, p, b, t0 + b);
+    }
+    /* Pending rows ascend: some rows at a time serve all tokens while they are in cache. */
+    for (int64_t end = RESIDENT; end < p->enc->own + RESIDENT; end += RESIDENT) {
+        for (int64_t b = 0; b < tokens; b++) {
+            rescue(me, ws->capacity, p, b, t0 + b, end);
+        }
     }
 }
 

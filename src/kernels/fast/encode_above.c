@@ -9,6 +9,7 @@
 
 #include <cblas.h>
 #include <omp.h>
+#include <string.h>
 
 typedef struct {
     const hps_encoder *enc;
@@ -50,21 +51,26 @@ static void decide(fast_thread *me, const search *p, int64_t token, int64_t t)
     }
 }
 
-/* Raises the token's floor by its pending values and drops those that cannot reach it. */
+/* Raises the token's floor by its largest values so far, the pending ones among them, and drops those that cannot reach it. */
 static void raise_floor(fast_thread *me, const search *p, int64_t token, int64_t t)
 {
     hps_candidate *pending = me->pending + token * p->pending;
+    float *best = me->best + token * p->k;
+    int64_t count = me->known[token];
     int32_t kept = 0;
 
-    if (p->k == 0 || me->count[token] < p->k) {
-        return;
-    }
+    memcpy(me->scratch, best, (size_t)count * sizeof(float));
     for (int32_t i = 0; i < me->count[token]; i++) {
-        me->scratch[i] = pending[i].value;
+        me->scratch[count++] = pending[i].value;
     }
-    const float reach = p->ratio[t] * (fast_kth_largest(me->scratch, me->count[token], p->k) - me->error[token]);
-    p->floor[t] = fmaxf(p->floor[t], reach);
-    me->threshold[token] = p->floor[t] - me->error[token];
+    if (count >= p->k) {
+        const float reach = p->ratio[t] * (fast_kth_largest(me->scratch, count, p->k) - me->error[token]);
+        p->floor[t] = fmaxf(p->floor[t], reach);
+        me->threshold[token] = p->floor[t] - me->error[token];
+        count = p->k; /* the selection left them in front */
+    }
+    memcpy(best, me->scratch, (size_t)count * sizeof(float));
+    me->known[token] = (int32_t)count;
     for (int32_t i = 0; i < me->count[token]; i++) {
         if (pending[i].value >= me->threshold[token]) {
             pending[kept++] = pending[i];
@@ -73,13 +79,13 @@ static void raise_floor(fast_thread *me, const search *p, int64_t token, int64_t
     me->count[token] = kept;
 }
 
-/* Makes room for HPS_LANES more: by a higher floor, and when that drops too few, by deciding now. */
-static void make_room(fast_thread *me, const search *p, int64_t token, int64_t t)
+/* What to do with the token's pending latents before more come, while their rows are in cache. */
+static void settle(fast_thread *me, const search *p, int64_t token, int64_t t)
 {
-    raise_floor(me, p, token, t);
-    if (me->count[token] > p->pending / 2) {
-        decide(me, p, token, t);
+    if (p->k > 0) {
+        raise_floor(me, p, token, t);
     }
+    decide(me, p, token, t);
 }
 
 /* One row of a tile: the values of m latents from l0 on. */
@@ -99,7 +105,7 @@ static void scan(fast_thread *me, const search *p, int64_t token, int64_t t, int
             continue;
         }
         if (me->count[token] + HPS_LANES > p->pending) {
-            make_room(me, p, token, t);
+            settle(me, p, token, t);
         }
         for (int64_t l = j; l < end; l++) {
             if (values[l] + bias[l] >= me->threshold[token]) {
@@ -114,7 +120,7 @@ static void search_tokens(fast_thread *me, const search *p, const float *y_norm,
     const hps_encoder *enc = p->enc;
 
     for (int64_t b = 0; b < tokens; b++) {
-        me->count[b] = 0;
+        me->count[b] = me->known[b] = 0;
         me->error[b] = fast_screen_error(enc, y_norm[t0 + b]);
         me->threshold[b] = p->floor[t0 + b] - me->error[b];
     }
@@ -125,14 +131,10 @@ static void search_tokens(fast_thread *me, const search *p, const float *y_norm,
                     (int)p->ldy, enc->W_enc + l0 * enc->lde, (int)enc->lde, 0, me->tile, PANEL);
         for (int64_t b = 0; b < tokens; b++) {
             scan(me, p, b, t0 + b, l0, m, me->tile + b * PANEL);
-            if (me->count[b] > p->pending / 4) {
-                raise_floor(me, p, b, t0 + b);
-            }
         }
-    }
-    for (int64_t b = 0; b < tokens; b++) {
-        raise_floor(me, p, b, t0 + b);
-        decide(me, p, b, t0 + b);
+        for (int64_t b = 0; b < tokens; b++) {
+            settle(me, p, b, t0 + b);
+        }
     }
 }
 

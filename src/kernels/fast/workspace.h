@@ -14,6 +14,7 @@
 #define FAST(name)       FAST_GLUE(hps_fast_##name##_, HPS_ISA) /* a function of this directory, for this instruction set */
 
 enum { PANEL = 1024, TOKENS = 512 }; /* latents and tokens of a screened tile */
+enum { RESIDENT = 256 };             /* rows that stay in cache while tokens pass */
 
 /* A thread's own. */
 typedef struct {
@@ -21,6 +22,9 @@ typedef struct {
     float *gathered;        /* [PANEL, ld] rows of a panel that is not contiguous */
     hps_candidate *pending; /* [TOKENS, capacity] screened candidates; .latent is a number of a row */
     int32_t *count;         /* [TOKENS] pending ones */
+    int32_t *next;          /* [TOKENS] of them, the first that is not decided yet */
+    int32_t *known;         /* [TOKENS] numbers in best */
+    float *best;            /* [TOKENS, k_max] largest screened values so far */
     float *threshold;       /* [TOKENS] what a screened value must reach */
     float *error;           /* [TOKENS] bound on |screened - canonical| */
     float *scratch;         /* [capacity] */
