@@ -131,7 +131,18 @@ def of_topk(directory, rows):
     must(1, "encode", config, f"encode.output={part}", "encode.rows=train", "encode.order=false")
     compare("training rows", part, model, rows[:-100])
     read_back(directory, config, model, whole, "sparsify")
+    many_values(directory, config, model, rows)
     return config
+
+
+def many_values(directory, config, model, rows):
+    """More than one block of the file: exported with a larger k."""
+    folder, wide, k = os.path.join(directory, "wide"), os.path.join(directory, "wide.h5"), 110
+    must(1, "export", config, f"export.model={model}", f"export.output={folder}", f"export.k={k}")
+    must(1, "import", config, f"import.input={folder}", f"import.output={wide}")
+    path = encode(config, directory, "wide-codes", "encode.order=true", f"encode.model={wide}")
+    about, matrix = compare(f"{k} latents a row", path, wide, rows)
+    tap.check(about["k"] == k and matrix.nnz > 1 << 16, "more values than the file takes at a time", matrix.nnz)
 
 
 def of_batch_topk(directory, rows):
