@@ -119,10 +119,14 @@ def train(directory, name, **keys):
 
 def of_topk(directory, rows):
     config, model = train(directory, "topk", data__scale="dataset")
-    about, _ = compare("TopK", encode(config, directory, "topk", "encode.order=true"), model, rows)
+    about, matrix = compare("TopK", encode(config, directory, "topk", "encode.order=true"), model, rows)
     told = {"format": "hpsae-codes", "format_version": 1, "hook": "test", "model_name": "none", "select": "topk",
             "k": K, "first_row": 0}
     tap.check(told.items() <= about.items() and "threshold" not in about, "what the file says", about)
+    _, out, _ = program.run(2, "info", "--json", os.path.join(directory, "topk-1.h5"))
+    told = {"kind": "codes", "rows": ROWS, "latents": LATENTS, "values": matrix.nnz, "order": True, "hook": "test",
+            "select": "topk", "k": K, "first_row": 0}
+    tap.check(told.items() <= json.loads(out).items(), "info tells the same of the file", out)
     part, whole = (os.path.join(directory, name) for name in ("part.h5", "topk-1.h5"))
     must(2, "encode", config, f"encode.output={part}", "encode.rows=holdout")
     about, held = compare("held-out rows", part, model, rows[-100:])

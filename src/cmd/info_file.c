@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-typedef enum { KIND_DIRECTORY, KIND_CONFIGURATION, KIND_MODEL, KIND_STORE } kind;
+typedef enum { KIND_DIRECTORY, KIND_CONFIGURATION, KIND_MODEL, KIND_CODES, KIND_STORE } kind;
 
 static void add_text(json_t *about, const char *name, const char *text)
 {
@@ -60,7 +60,12 @@ static hps_status look(const char *path, kind *what)
         return HPS_OK;
     }
     HPS_TRY(hps_h5_open(path, &file));
-    *what = hps_h5_get_text(file, "format", &format) && strcmp(format, "hpsae-model") == 0 ? KIND_MODEL : KIND_STORE;
+    *what = KIND_STORE;
+    if (hps_h5_get_text(file, "format", &format)) {
+        *what = strcmp(format, "hpsae-model") == 0   ? KIND_MODEL
+                : strcmp(format, "hpsae-codes") == 0 ? KIND_CODES
+                                                     : *what;
+    }
     HPS_FREE(&format);
     H5Fclose(file);
     return HPS_OK;
@@ -124,6 +129,58 @@ static hps_status describe_model(const hps_context *context, const char *path, j
         add_text(about, "config", head.config);
     }
     hps_checkpoint_head_free(&head);
+    return HPS_OK;
+}
+
+/* The number of values of a file of codes, and whether their places by value are there. */
+static void count_codes(hid_t file, json_t *about)
+{
+    const hid_t set = H5Lexists(file, "/codes", H5P_DEFAULT) > 0 ? H5Dopen2(file, "/codes/data", H5P_DEFAULT) : -1;
+
+    if (set >= 0) {
+        const hid_t space = H5Dget_space(set);
+        add_count(about, "values", (int64_t)H5Sget_simple_extent_npoints(space));
+        json_object_set_new(about, "order", json_boolean(H5Lexists(file, "/codes/order", H5P_DEFAULT) > 0));
+        H5Sclose(space);
+        H5Dclose(set);
+    }
+}
+
+/* Rank 0.  What stands in the attributes of a file of codes. */
+static hps_status describe_codes(const char *path, json_t *about)
+{
+    static const char *const texts[] = {"hook", "model_name", "model_checksum", "select"};
+    double shape[2] = {0, 0}, threshold;
+    int64_t number;
+    hid_t file;
+    char *text;
+
+    HPS_TRY(hps_h5_open(path, &file));
+    add_text(about, "kind", "codes");
+    add_text(about, "file", path);
+    const hid_t group = H5Lexists(file, "/codes", H5P_DEFAULT) > 0 ? H5Gopen2(file, "/codes", H5P_DEFAULT) : -1;
+    if (group >= 0 && hps_h5_get_reals(group, "shape", 2, shape)) {
+        add_count(about, "rows", (int64_t)shape[0]);
+        add_count(about, "latents", (int64_t)shape[1]);
+    }
+    H5Gclose(group);
+    count_codes(file, about);
+    for (int i = 0; i < 4; i++) {
+        if (hps_h5_get_text(file, texts[i], &text)) {
+            add_text(about, texts[i], text);
+            HPS_FREE(&text);
+        }
+    }
+    if (hps_h5_get_int(file, "k", &number)) {
+        add_count(about, "k", number);
+    }
+    if (hps_h5_get_reals(file, "threshold", 1, &threshold)) {
+        json_object_set_new(about, "threshold", hps_json_real(threshold));
+    }
+    if (hps_h5_get_int(file, "first_row", &number)) {
+        add_count(about, "first_row", number);
+    }
+    H5Fclose(file);
     return HPS_OK;
 }
 
@@ -193,6 +250,8 @@ static hps_status describe(const hps_context *context, kind what, json_t *about)
         return describe_configuration(context, about);
     case KIND_MODEL:
         return describe_model(context, context->path, about);
+    case KIND_CODES:
+        return hps_share_status(context->world, context->rank == 0 ? describe_codes(context->path, about) : HPS_OK);
     default:
         return describe_store(context, about);
     }
