@@ -273,6 +273,26 @@ static hps_status conclude_gradients(pass *p, hps_feed *feed)
     return status;
 }
 
+/* A threshold may let more through than there is room for: smaller batches then, down to one row. */
+static hps_status add_rows(pass *p, hps_feed *feed)
+{
+    int64_t batch = p->f->B;
+
+    for (int64_t done = 0; done < p->r->rows;) {
+        const int64_t count = p->r->rows - done < batch ? p->r->rows - done : batch;
+        const hps_status status = add_batch(p, feed, done, count);
+        if (status == HPS_EARG && count > 1) {
+            batch = count / 2;
+            continue;
+        }
+        if (status != HPS_OK) {
+            return status;
+        }
+        done += count;
+    }
+    return HPS_OK;
+}
+
 hps_status hps_evaluate(hps_forward *f, hps_feed *feed, const hps_evaluate_options *options, int64_t *fired,
                         hps_evaluation *r)
 {
@@ -280,8 +300,8 @@ hps_status hps_evaluate(hps_forward *f, hps_feed *feed, const hps_evaluate_optio
 
     *r = (hps_evaluation){.rows = options->rows};
     hps_status status = prepare(&p, fired);
-    for (int64_t done = 0; status == HPS_OK && done < r->rows; done += f->B) {
-        status = add_batch(&p, feed, done, r->rows - done < f->B ? r->rows - done : f->B);
+    if (status == HPS_OK) {
+        status = add_rows(&p, feed);
     }
     if (status == HPS_OK) {
         conclude(&p);
