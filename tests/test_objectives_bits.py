@@ -133,6 +133,23 @@ def check_pair(number, select, objective, d, keys):
         check_killed(name, config, first, MOVES[number % len(MOVES)])
 
 
+def check_flooded():
+    """Held-out rows far larger than any trained on, of which nearly all latents pass the threshold."""
+    rows = trained.planted_rows(ROWS, 45)
+    rows[-100:] *= 20
+    with program.Directory() as path:
+        program.write_store(os.path.join(path, "store.h5"), rows)
+        config = trained.write_config(path, **{
+            "model__select": "batch_topk", "model__latents": 700, "model__k": 3, "train__tokens": 6 * BATCH,
+            "train__batch": BATCH, "train__eval_steps": 3, "train__sample": 300, "train__threshold__start_step": 0})
+        first = train(config, os.path.join(path, "first"), 1, 1, "ref")
+        flooded = first is not None and first["lines"][-1]["heldout_l0"] > 50
+        tap.check(flooded, "many more latents than k pass the threshold: the run ends all the same", first)
+        found = different(first, train(config, os.path.join(path, "other"), 3, 2, "blas"))
+        tap.check(not found, "many more latents than k pass the threshold: the same bits", found)
+
+
 for place, row in enumerate(TABLE):
     check_pair(place, *row)
+check_flooded()
 tap.done()
