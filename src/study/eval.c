@@ -93,14 +93,13 @@ static hps_status open_feeds(evaluation *e, int64_t batch)
 /* How the main figures select.  Before BatchTopK's threshold is known, batches select, as in training. */
 static hps_pick choose_pick(const hps_model *m, int64_t batch)
 {
-    hps_pick pick = hps_pick_in_use(m);
+    const hps_pick pick = hps_pick_in_use(m);
 
-    if (pick.rule == HPS_PICK_THRESHOLD && pick.threshold < 0) {
+    if (pick.rule == HPS_PICK_BATCH) {
         hps_warn("eval",
                  "the model has no threshold yet (train.threshold.start_step): latents are selected over batches "
                  "of %lld tokens, on which the figures then depend",
                  (long long)batch);
-        pick.rule = HPS_PICK_BATCH;
     }
     return pick;
 }
