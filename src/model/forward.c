@@ -16,8 +16,9 @@ static bool serves(const hps_forward_options *o, hps_pick_rule rule)
 /* Room for the slots of a batch: k a token, and where a token may have any number, more, and all of one token. */
 static int64_t slots_of(const hps_model *m, const hps_forward_options *o)
 {
-    const bool many = serves(o, HPS_PICK_THRESHOLD) || serves(o, HPS_PICK_GRADIENT);
-    const int64_t slots = o->B * o->k, some = slots * (many ? 4 : 2);
+    const int64_t slots = o->B * o->k;
+    const int64_t times = serves(o, HPS_PICK_GRADIENT) ? 8 : serves(o, HPS_PICK_THRESHOLD) ? 4 : 2;
+    const int64_t some = slots * times;
 
     if (o->rules >> HPS_PICK_BATCH == 0) {
         return slots;
