@@ -214,7 +214,7 @@ static void run(const scenario *s, const numbers *u, const hps_grid *grid, const
 {
     const hps_pick picks[] = {
         {.rule = HPS_PICK_BATCH, .k = s->k, .alpha = 1},
-        {.rule = HPS_PICK_THRESHOLD, .k = s->k, .alpha = 1, .threshold = s->weight},
+        {.rule = HPS_PICK_THRESHOLD, .k = s->k, .alpha = 1, .threshold = (double)s->weight},
         {.rule = HPS_PICK_THRESHOLD, .k = s->k, .alpha = 1, .threshold = 0},
         {.rule = HPS_PICK_GRADIENT, .k = s->k, .alpha = 1, .beta = 0},
         {.rule = HPS_PICK_GRADIENT, .k = s->k, .alpha = 1, .beta = 1},
