@@ -1,6 +1,7 @@
 #include "hpsae/model/initialise.h"
 
 #include "hpsae/base/canonical.h"
+#include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/base/rng.h"
 #include "hpsae/comm/sums.h"
@@ -87,15 +88,18 @@ static hps_status encoder_scale(hps_forward *f, hps_feed *feed, int64_t rows, do
     return status;
 }
 
-hps_status hps_model_initialise(hps_forward *f, hps_feed *feed, const hps_sample *sample, uint64_t seed)
+hps_status hps_model_initialise(hps_forward *f, hps_feed *feed, const hps_sample *sample, uint64_t seed, double scale)
 {
     hps_model *m = f->model;
-    double alpha;
+    double alpha = scale;
 
     memcpy(m->role[HPS_VALUE].b, sample->median, (size_t)m->shard.d * sizeof(float));
     HPS_TRY(hps_agree(f->grid->model, draw_decoder(f, seed)));
     hps_forward_refresh(f);
-    HPS_TRY(encoder_scale(f, feed, sample->rows, &alpha));
+    if (scale <= 0) {
+        HPS_TRY(encoder_scale(f, feed, sample->rows, &alpha));
+    }
+    hps_log("train", "encoder rows start at norm %.4g", alpha);
     for (int64_t i = 0; i < m->shard.own * m->lde; i++) {
         m->role[HPS_VALUE].W_enc[i] *= (float)alpha;
     }

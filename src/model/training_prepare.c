@@ -260,7 +260,8 @@ static hps_status make_trainer(hps_training *t)
     t->options = step_options(t, sample.V);
     hps_status status = hps_trainer_create(&t->grid, t->kernels, t->model, &t->options, &t->trainer);
     if (status == HPS_OK && fresh) {
-        status = hps_model_initialise(hps_trainer_forward(t->trainer), t->feed, &sample, (uint64_t)c->train.seed);
+        status = hps_model_initialise(hps_trainer_forward(t->trainer), t->feed, &sample, (uint64_t)c->train.seed,
+                                      c->train.encoder_scale == HPS_AUTO_REAL ? 0 : c->train.encoder_scale);
     }
     hps_sample_destroy(&sample);
     return status;

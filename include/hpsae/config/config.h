@@ -91,7 +91,8 @@ typedef struct {
         double clip; /* global gradient norm; 0: no clip */
         double ema;  /* decay of the weight average; 0: none */
         int64_t seed;
-        int64_t sample; /* tokens of the sample for the geometric median, the initial scale and V */
+        double encoder_scale; /* initial norm of the encoder's rows; auto: reconstructions have the inputs' mean norm */
+        int64_t sample;       /* tokens of the sample for the geometric median, the initial scale and V */
         struct {
             int64_t k; /* auto: the power of two nearest d / 2; 0: no AuxK */
             double coefficient;

@@ -28,9 +28,10 @@ void hps_sample_destroy(hps_sample *sample);
 
 /*
  * Collective over grid->model.  Initial values: decoder rows uniform on the unit sphere (hps_random_normal at index
- * latent * d + column, divided by the row's norm), b the sample's median, encoder rows alpha times the decoder's with
- * alpha such that mean |xhat - b| = mean |x - b| on the sample, b_enc 0.  Errors: those of the feed.
+ * latent * d + column, divided by the row's norm), b the sample's median, encoder rows `scale` times the decoder's (0: such
+ * that mean |xhat - b| = mean |x - b| on the sample), b_enc 0.  Errors: those of the feed.
  */
-hps_status hps_model_initialise(hps_forward *forward, hps_feed *feed, const hps_sample *sample, uint64_t seed);
+hps_status hps_model_initialise(hps_forward *forward, hps_feed *feed, const hps_sample *sample, uint64_t seed,
+                                double scale);
 
 #endif

@@ -39,7 +39,7 @@ typedef struct {
     double threshold;   /* of HPS_SELECT_BATCH_TOPK in use: latents with p above it fire; negative: not known yet */
     int prefixes;       /* of a Matryoshka dictionary of fixed sizes; else 0 */
     int64_t prefix[HPS_PREFIXES_MAX]; /* nested sizes, ascending, the last n */
-    hps_tensors role[HPS_ROLES]; /* roles that do not exist have NULL pointers */
+    hps_tensors role[HPS_ROLES];      /* roles that do not exist have NULL pointers */
     int64_t
         *fired; /* [n] tokens seen when the latent last fired, the same on every rank; only in training, else NULL */
     int64_t tokens;   /* tokens trained on */
