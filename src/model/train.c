@@ -39,11 +39,8 @@ static void swap_average(hps_training *t)
 hps_status hps_training_evaluate(hps_training *t)
 {
     const bool averaged = t->options.ema > 0 && t->model->step > 0;
-    hps_evaluate_options options = {.rows = t->dataset.holdout, .pick = hps_pick_in_use(t->model)};
+    const hps_evaluate_options options = {.rows = t->dataset.holdout, .pick = hps_pick_in_use(t->model)};
 
-    if (options.pick.rule == HPS_PICK_THRESHOLD && options.pick.threshold < 0) { /* not known yet */
-        options.pick.rule = HPS_PICK_BATCH;
-    }
     if (averaged) {
         swap_average(t);
     }

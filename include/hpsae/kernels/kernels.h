@@ -163,8 +163,9 @@ typedef struct {
 
     /*
      * Decoder rows of all n latents over w of the rank's columns, a multiple of HPS_BLOCK unless they are the last.
-     * Gradient g = sum over families of c * (sum over slots, tokens in order, of z row); less its component along the row, parallel[i] * w_i; times adam.factor.  Adds
-     * hps_dot_fixed(g, g, square_scale) of all rows to *square.  With apply: Adam, and norm[i] += hps_dot_fixed(w_i, w_i, norm_scale).
+     * Gradient g = sum over families of c * (sum over slots, tokens in order, of z row); less its component along the row,
+     * parallel[i] * w_i; times adam.factor.  Adds hps_dot_fixed(g, g, square_scale) of all rows to *square.  With apply:
+     * Adam, and norm[i] += hps_dot_fixed(w_i, w_i, norm_scale).
      */
     void (*update_decoder)(hps_workspace *ws, const hps_update *u, int64_t n, int64_t w, int64_t ldd,
                            const float *parallel, const hps_state *W_dec, int64_t *square, int64_t *norm);
