@@ -95,7 +95,7 @@ const hps_key hps_schema[] = {
      .help = "decay of the running average of the weights; 0: no average"},
     {"train.seed", HPS_KEY_INT, AT(train.seed), "1", RANGE(0, ANY), .hashed = true, .used = HPS_FOR_TRAIN,
      .help = "every random number of the run follows from it"},
-    {"train.encoder_scale", HPS_KEY_REAL, AT(train.encoder_scale), "auto", RANGE(0, ANY), .above = true,
+    {"train.encoder_scale", HPS_KEY_REAL, AT(train.encoder_scale), "1", RANGE(0, ANY), .above = true,
      .automatic = true, .hashed = true, .used = HPS_FOR_TRAIN,
      .help = "initial norm of the encoder's rows; auto: so that reconstructions have the inputs' mean norm"},
     {"train.sample", HPS_KEY_INT, AT(train.sample), "32768", RANGE(1, BATCH_MAX), .hashed = true, .used = HPS_FOR_TRAIN,

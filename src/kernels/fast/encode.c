@@ -41,17 +41,24 @@ static void prune(fast_thread *me, int64_t capacity, int64_t token, int64_t k)
     me->count[token] = kept;
 }
 
+/* Takes a candidate into a sorted list of k: by halving, since k may be hundreds. */
 static void insert(hps_candidate *top, int64_t k, hps_candidate c)
 {
-    int64_t s = k - 1;
+    int64_t low = 0, high = k - 1;
 
-    if (!hps_before(c, top[s])) {
+    if (!hps_before(c, top[high])) {
         return;
     }
-    for (; s > 0 && hps_before(c, top[s - 1]); s--) {
-        top[s] = top[s - 1];
+    while (low < high) {
+        const int64_t middle = (low + high) / 2;
+        if (hps_before(c, top[middle])) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
     }
-    top[s] = c;
+    memmove(top + low + 1, top + low, (size_t)(k - 1 - low) * sizeof(*top));
+    top[low] = c;
 }
 
 /* Computes the token's pending candidates below row `end`, from its next one on, canonically and takes them into its top k. */
