@@ -26,7 +26,7 @@ eval: {model: run}
 export: {model: run}
 import: {input: exported, output: imported.h5}
 """
-NAN_ROW = "hook: row 17 holds a NaN or an infinity; run `hpsae shuffle` with data.skip_bad_rows: true"
+NAN_ROW = "nan.h5: row 17 of hook holds a NaN or an infinity; run `hpsae shuffle` with data.skip_bad_rows: true"
 # A run that failed keeps what says so.
 FAILED = ["./new", "./new/run.json", "./new/used.yaml", "./new/metrics.jsonl"]
 CHECKPOINT = program.checkpoint_path("run", 4)

@@ -129,7 +129,8 @@ NO_GRADIENTS = "c.yaml:3:36: model.select: gradient needs dL/dx beside the activ
 NO_NORM = "no attribute rms_norm above 0, the root mean square of its rows' norms; write it"
 NO_THRESHOLD = "no threshold yet: it is averaged from step train.threshold.start_step on, and this one has done 4; " \
                "train further, or lower that key"
-NAN_ROW = "/gradients/test: row 17 holds a NaN or an infinity; run `hpsae shuffle` with data.skip_bad_rows: true"
+NAN_ROW = "nan.h5: row 17 of /gradients/test holds a NaN or an infinity; run `hpsae shuffle` with " \
+          "data.skip_bad_rows: true"
 
 # name, command, overrides, line, paths that may appear
 FILES = [

@@ -138,10 +138,12 @@ static hps_status read_words(hps_feed *f, int64_t position, int64_t count, char 
         HPS_TRY(hps_store_read(f->store, row, take, to));
         const int64_t bad = hps_words_first_nonfinite(f->info->dtype, take * f->info->d, to);
         if (bad >= 0) {
-            return hps_fail(
-                HPS_EFORMAT,
-                "%s: row %lld holds a NaN or an infinity; run `hpsae shuffle` with data.skip_bad_rows: true",
-                f->info->hook, (long long)(row + bad / f->info->d));
+            int64_t within;
+            const char *file = hps_store_file(f->store, row + bad / f->info->d, &within);
+            return hps_fail(HPS_EFORMAT,
+                            "%s: row %lld of %s holds a NaN or an infinity; run `hpsae shuffle` with "
+                            "data.skip_bad_rows: true",
+                            file, (long long)within, f->info->hook);
         }
         done += take;
     }

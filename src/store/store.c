@@ -115,6 +115,15 @@ static hps_status describe(hps_store *store)
     return read_statistics(store);
 }
 
+const char *hps_store_file(const hps_store *store, int64_t row, int64_t *within)
+{
+    const hps_sources *all = &store->sources;
+    const int64_t file = hps_sources_find(all, row);
+
+    *within = row - all->first[file];
+    return all->items[file].path;
+}
+
 bool hps_store_has_gradients(const hps_store *store)
 {
     const hps_sources *all = &store->sources;

@@ -37,6 +37,9 @@ void hps_store_close(hps_store **store);
 /* Local.  Valid as long as the store is open. */
 const hps_store_info *hps_store_about(const hps_store *store);
 
+/* Local.  The file that holds a row of the store, and in *within the row's number there.  Borrowed from the store. */
+const char *hps_store_file(const hps_store *store, int64_t row, int64_t *within);
+
 /* Local.  Whether every file of the store has dL/dx of the same hook, /gradients/<hook>. */
 bool hps_store_has_gradients(const hps_store *store);
 
