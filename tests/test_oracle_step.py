@@ -8,6 +8,7 @@ import numpy as np
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "oracle"))
+import program
 import sae
 import slots as choice
 import steps
@@ -39,6 +40,16 @@ def check_initial(case, params, x):
         tap.check(error < INITIAL, f"{case.name}: at the start: {what}", f"{error:.3g}")
 
 
+def check_scale(scale):
+    """train.encoder_scale as a number is the norm of the encoder's rows."""
+    case = steps.Case(f"encoder_scale {scale}", 2, {"train__encoder_scale": scale}, aux_steps=0)
+    with program.Directory() as directory:
+        program.write_store(os.path.join(directory, "store.h5"), steps.ROWS)
+        params = steps.initial_state(directory, case).value
+    tap.check(np.abs(params.W_enc - scale * params.W_dec).max() < INITIAL, f"{case.name}: that much of the decoder")
+
+
 for one in CASES:
     steps.check(one, check_initial)
+check_scale(0.5)
 tap.done()

@@ -83,7 +83,7 @@ def train(directory, case, name, steps=STEPS, lr=LR, **keys):
     config = trained.write_config(directory, **{
         "output": output, "data__holdout": HOLDOUT, "data__scale": "none", "model__latents": N, "model__k": K,
         "train__tokens": steps * BATCH, "train__batch": BATCH, "train__lr": lr, "train__warmup_steps": 4,
-        "train__decay": 0.25, "train__seed": 7, "train__sample": 65536, "train__aux__k": 0,
+        "train__decay": 0.25, "train__encoder_scale": "auto", "train__seed": 7, "train__sample": 65536, "train__aux__k": 0,
         "train__aux__dead_tokens": 10_000_000,
         "train__checkpoint__every_steps": 1,
         "train__checkpoint__keep": 1000, "train__log_steps": 1, "train__eval_steps": 0, **case.keys, **keys})
