@@ -212,7 +212,8 @@ static void suffix_rows(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, co
 #pragma omp parallel for schedule(static) num_threads(ws->size.threads)
     for (int64_t t = 0; t < B; t++) {
         float *r = ws->row + omp_get_thread_num() * ws->ld;
-        const float *before = NULL;
+        const float *before = suffix;
+        bool first = true;
 
         memcpy(r, R + t * ldd, (size_t)w * sizeof(*r));
         add_rest(w, ldd, W_dec, slots, t, first_slots, r);
@@ -220,9 +221,10 @@ static void suffix_rows(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, co
             const float *w_i = W_dec + slots->slot[s].latent * ldd;
             float *sum = suffix + nesting->row[s] * lds;
             for (int64_t j = 0; nesting->weight[s] != 0 && j < w; j++) {
-                sum[j] = fmaf(nesting->weight[s], r[j], before != NULL ? before[j] : 0);
+                sum[j] = fmaf(nesting->weight[s], r[j], first ? 0 : before[j]);
             }
             before = sum;
+            first = false;
             for (int64_t j = 0; j < w; j++) {
                 r[j] = fmaf(-slots->slot[s].value, w_i[j], r[j]);
             }
