@@ -52,7 +52,7 @@ random.seed(SEED)
 tap.note(f"TEST_SEED={SEED}")
 with program.Directory() as path:
     trained.make_store(path, 1500, 61)
-    settings = trained.write_config(path, train__tokens=150 * 1500, train__eval_steps=100, train__log_steps=25,
+    settings = trained.write_config(path, train__tokens=450 * 1500, train__eval_steps=100, train__log_steps=25,
                                     train__checkpoint__every_steps=20, model__latents=700, train__resume="auto")
     straight, disturbed = os.path.join(path, "straight"), os.path.join(path, "run")
     status, out, err = program.run(2, "train", settings, "-s", f"output={straight}", threads=1)
@@ -61,7 +61,7 @@ with program.Directory() as path:
     kills = attempts = 0
     while kills < KILLS and attempts < 60:
         job = start(settings, RANKS[attempts % len(RANKS)], path)
-        time.sleep(random.uniform(0.3, 1.6))
+        time.sleep(random.uniform(0.3, 1.2))
         running = job.poll() is None
         kill(job, whole=attempts % 2 == 0)
         try:
