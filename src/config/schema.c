@@ -178,7 +178,7 @@ const hps_key hps_schema[] = {
     {"eval.rows", HPS_KEY_WORD, AT(eval.rows), "holdout", .words = rows, .used = HPS_FOR_EVAL,
      .help = "which rows of the store"},
     {"eval.batch", HPS_KEY_INT, AT(eval.batch), "4096", RANGE(1, BATCH_MAX), .used = HPS_FOR_EVAL, .unit = "tokens",
-     .help = "taken at a time; does not change the result"},
+     .help = "taken at a time; changes at most the last digits"},
     {"eval.curve", HPS_KEY_INT, AT(eval.curve), "auto", RANGE(1, LATENTS_MAX), .automatic = true, .used = HPS_FOR_EVAL,
      .unit = "latents a token", .help = "ev_at_k is taken at 1, 2, 4, ... up to here; auto: 4 k"},
     {"eval.shrinkage_rows", HPS_KEY_INT, AT(eval.shrinkage_rows), "1024", RANGE(0, ANY), .used = HPS_FOR_EVAL,

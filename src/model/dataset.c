@@ -23,3 +23,18 @@ void hps_dataset_close(hps_dataset *dataset)
     hps_store_close(&dataset->store);
     hps_store_close(&dataset->gradients);
 }
+
+void hps_dataset_rows(const hps_dataset *dataset, hps_rows part, int64_t *first, int64_t *rows)
+{
+    *first = part == HPS_ROWS_HOLDOUT ? dataset->train : 0;
+    *rows = part == HPS_ROWS_ALL ? dataset->info->rows : part == HPS_ROWS_TRAIN ? dataset->train : dataset->holdout;
+}
+
+hps_status hps_dataset_fits(const hps_dataset *dataset, const char *path, int64_t d)
+{
+    if (d == dataset->info->d) {
+        return HPS_OK;
+    }
+    return hps_fail(HPS_ECONFIG, "%s has d %lld, but the store %s has d %lld; choose the store that the model is for",
+                    path, (long long)d, dataset->info->hook, (long long)dataset->info->d);
+}

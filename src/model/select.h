@@ -19,7 +19,7 @@ struct hps_searcher {
     float *value;        /* [capacity] */
     float *floor;        /* [B] */
     int32_t *count;      /* [B] this rank's hits a token */
-    hps_candidate *list; /* [capacity] the hits by token */
+    hps_candidate *list; /* [capacity] the hits by token; only with several ranks, as lists */
     hps_lists lists;
     float cut; /* of the last batch; 0 before the first */
 

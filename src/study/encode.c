@@ -31,10 +31,7 @@ static hps_status choose_rows(encoding *e)
 {
     const hps_dataset *data = &e->dataset;
 
-    e->first = e->config->encode.rows == HPS_ROWS_HOLDOUT ? data->train : 0;
-    e->rows = e->config->encode.rows == HPS_ROWS_ALL     ? data->info->rows
-              : e->config->encode.rows == HPS_ROWS_TRAIN ? data->train
-                                                         : data->holdout;
+    hps_dataset_rows(data, e->config->encode.rows, &e->first, &e->rows);
     if (e->first < 0 || e->rows < 1) {
         return hps_config_fail(e->config, "encode.rows",
                                "there are none: data.holdout is %.15g of a store of %lld rows; "
@@ -48,11 +45,7 @@ static hps_status check_model(const encoding *e)
 {
     const hps_model *m = e->model;
 
-    if (m->shard.d != e->dataset.info->d) {
-        return hps_fail(HPS_ECONFIG,
-                        "%s has d %lld, but the store %s has d %lld; choose the store that the model is for", e->path,
-                        (long long)m->shard.d, e->dataset.info->hook, (long long)e->dataset.info->d);
-    }
+    HPS_TRY(hps_dataset_fits(&e->dataset, e->path, m->shard.d));
     if (m->select == HPS_SELECT_BATCH_TOPK && m->threshold < 0) {
         return hps_fail(HPS_ECONFIG,
                         "%s has no threshold yet: it is averaged from step train.threshold.start_step on, and this "

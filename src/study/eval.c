@@ -38,14 +38,7 @@ static hps_status choose_rows(evaluation *e)
     const hps_dataset *data = &e->dataset;
     const bool own_store = e->config->eval.store.count > 0;
 
-    e->first = 0;
-    e->rows = data->info->rows;
-    if (e->config->eval.rows == HPS_ROWS_TRAIN) {
-        e->rows = data->train;
-    } else if (e->config->eval.rows == HPS_ROWS_HOLDOUT) {
-        e->first = data->train;
-        e->rows = data->holdout;
-    }
+    hps_dataset_rows(data, e->config->eval.rows, &e->first, &e->rows);
     if (e->first < 0 || e->rows < 1) {
         return hps_config_fail(e->config, own_store ? "eval.rows" : "data.holdout",
                                "no rows to evaluate: data.holdout "
@@ -129,11 +122,7 @@ static hps_status prepare(evaluation *e)
     HPS_TRY(hps_dataset_open(e->world, c, &c->eval.store, true, &e->dataset));
     HPS_TRY(choose_rows(e));
     HPS_TRY(hps_model_load(&e->grid, e->path, &e->model));
-    if (e->model->shard.d != e->dataset.info->d) {
-        return hps_fail(HPS_ECONFIG,
-                        "%s has d %lld, but the store %s has d %lld; choose the store that the model is for", e->path,
-                        (long long)e->model->shard.d, e->dataset.info->hook, (long long)e->dataset.info->d);
-    }
+    HPS_TRY(hps_dataset_fits(&e->dataset, e->path, e->model->shard.d));
     const int64_t batch = smaller(c->eval.batch, e->rows), n = e->model->shard.n;
     e->kernels = hps_kernels_choose(c->kernels.backend);
     e->curve = smaller(c->eval.curve == HPS_AUTO_INT ? 4 * e->model->k : c->eval.curve, n);

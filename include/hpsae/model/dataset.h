@@ -27,4 +27,10 @@ hps_status hps_dataset_open(MPI_Comm comm, const hps_config *config, const hps_l
                             hps_dataset *dataset);
 void hps_dataset_close(hps_dataset *dataset);
 
+/* Local.  The rows of a part of the store: [*first, *first + *rows); none, or before the first, where the split has none. */
+void hps_dataset_rows(const hps_dataset *dataset, hps_rows part, int64_t *first, int64_t *rows);
+
+/* Local.  Whether a model of d columns, read from path, is for this store.  Error: HPS_ECONFIG. */
+hps_status hps_dataset_fits(const hps_dataset *dataset, const char *path, int64_t d);
+
 #endif
