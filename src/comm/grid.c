@@ -7,15 +7,14 @@ hps_status hps_grid_create(MPI_Comm world, int groups, hps_grid *grid)
     int size, rank;
 
     memset(grid, 0, sizeof(*grid));
-    grid->model = MPI_COMM_NULL;
+    grid->model = grid->groups = MPI_COMM_NULL;
     HPS_MPI(MPI_Comm_size(world, &size));
     HPS_MPI(MPI_Comm_rank(world, &rank));
     if (groups < 1 || size % groups != 0) {
-        return hps_fail(HPS_ECONFIG, "grid.groups %d does not divide the %d ranks; choose a divisor", groups, size);
-    }
-    if (groups > 1) {
-        return hps_fail(HPS_ECONFIG, "grid.groups %d: more than one data group is not supported yet; set it to 1",
-                        groups);
+        return hps_fail(HPS_ECONFIG,
+                        "%d data groups do not divide the %d ranks; set train.groups to a divisor, or start a multiple of "
+                        "it as ranks",
+                        groups, size);
     }
     grid->world = world;
     grid->R = groups;
@@ -23,6 +22,9 @@ hps_status hps_grid_create(MPI_Comm world, int groups, hps_grid *grid)
     grid->r = rank / grid->P;
     grid->p = rank % grid->P;
     HPS_MPI(MPI_Comm_split(world, grid->r, grid->p, &grid->model));
+    if (groups > 1) {
+        HPS_MPI(MPI_Comm_split(world, grid->p, grid->r, &grid->groups));
+    }
     return HPS_OK;
 }
 
@@ -31,6 +33,14 @@ void hps_grid_destroy(hps_grid *grid)
     if (grid->model != MPI_COMM_NULL) {
         HPS_MPI(MPI_Comm_free(&grid->model));
     }
+    if (grid->R > 1) {
+        HPS_MPI(MPI_Comm_free(&grid->groups));
+    }
+}
+
+hps_status hps_grid_agree(const hps_grid *grid, hps_status of_group)
+{
+    return grid->R > 1 ? hps_agree(grid->world, of_group) : of_group;
 }
 
 hps_status hps_shard_create(int64_t n, int64_t d, int P, int p, hps_shard *shard)

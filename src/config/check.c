@@ -146,6 +146,10 @@ static hps_status check_train(const hps_config *config)
                                "%lld is less than one batch, train.batch %lld; allowed: at least one batch",
                                (long long)config->train.tokens, (long long)config->train.batch);
     }
+    if (config->train.batch % config->train.groups != 0) {
+        return hps_config_fail(config, "train.groups", "%lld does not divide train.batch, %lld; allowed: a divisor",
+                               (long long)config->train.groups, (long long)config->train.batch);
+    }
     if (config->data.holdout == 0 && config->train.eval_steps > 0) {
         return hps_config_fail(config, "train.eval_steps",
                                "no held-out rows to evaluate on, data.holdout is 0; set that, or this to 0");

@@ -79,6 +79,9 @@ const hps_key hps_schema[] = {
      .used = HPS_FOR_TRAIN, .unit = "tokens", .help = "length of the training; the last step is a whole batch"},
     {"train.batch", HPS_KEY_INT, AT(train.batch), "4096", RANGE(1, BATCH_MAX), .hashed = true, .used = HPS_FOR_TRAIN,
      .unit = "tokens", .help = "tokens a step over the whole job"},
+    {"train.groups", HPS_KEY_INT, AT(train.groups), "1", RANGE(1, BATCH_MAX), .hashed = true, .later = true,
+     .used = HPS_FOR_TRAIN,
+     .help = "data groups: each holds the model on its share of the ranks and takes its share of every batch"},
     {"train.lr", HPS_KEY_REAL, AT(train.lr), "auto", RANGE(0, 1), .above = true, .automatic = true, .hashed = true,
      .used = HPS_FOR_TRAIN, .help = "learning rate; auto: 2e-4 / sqrt(latents / 16384)"},
     {"train.warmup_steps", HPS_KEY_INT, AT(train.warmup_steps), "1000", RANGE(0, ANY), .hashed = true,
@@ -125,9 +128,6 @@ const hps_key hps_schema[] = {
     {"train.resume", HPS_KEY_STRING, AT(train.resume), "auto", .used = HPS_FOR_TRAIN,
      .help = "auto: from the newest checkpoint in output, if any; never; or the path of a checkpoint"},
 
-    {"grid.groups", HPS_KEY_INT, AT(grid.groups), "1", RANGE(1, 1048576),
-     .used = HPS_FOR_TRAIN | HPS_FOR_EVAL | HPS_FOR_ENCODE,
-     .help = "data groups R; the ranks of one group share one dictionary"},
     {"grid.threads", HPS_KEY_INT, AT(grid.threads), "auto", RANGE(1, 4096), .automatic = true, .used = HPS_FOR_ALL,
      .help = "OpenMP threads a rank; auto: what OMP_NUM_THREADS or the binding allows"},
 

@@ -48,6 +48,7 @@ typedef struct {
     bool below;             /* the highest itself is not allowed */
     bool automatic;         /* `auto` is allowed */
     bool hashed;            /* the bits of a training run depend on it */
+    bool later;             /* and it is younger than checkpoints that may go on: its default is not part of the hash */
     unsigned needed;        /* commands that do not start without it */
     unsigned used;          /* commands that look at it */
     const hps_word *words;  /* of HPS_KEY_WORD, ended by a NULL text */

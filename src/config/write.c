@@ -131,6 +131,9 @@ uint64_t hps_config_hash(const hps_config *config)
     for (int i = 0; i < hps_schema_keys; i++) {
         if (hps_schema[i].hashed) {
             value_text(config, &hps_schema[i], text, sizeof(text));
+            if (hps_schema[i].later && strcmp(text, hps_schema[i].fallback) == 0) {
+                continue;
+            }
             hash = fnv1a(fnv1a(hash, hps_schema[i].path), "=");
             hash = fnv1a(fnv1a(hash, text), "\n");
         }

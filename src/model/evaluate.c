@@ -4,6 +4,7 @@
 #include "first_order.h"
 
 #include "hpsae/base/memory.h"
+#include "hpsae/comm/groups.h"
 #include "hpsae/comm/sums.h"
 
 #include <string.h>
@@ -23,6 +24,7 @@ typedef struct {
     hps_error_sums sums;
     hps_slots group;  /* slots between two prefixes */
     int64_t capacity; /* of group */
+    hps_group_sums *groups; /* NULL with one data group */
     hps_first_order effect;
 } pass;
 
@@ -32,6 +34,7 @@ static void release(pass *p)
     HPS_FREE(&p->group.first);
     HPS_FREE(&p->group.slot);
     hps_first_order_destroy(&p->effect);
+    hps_group_sums_destroy(&p->groups);
     hps_error_sums_destroy(&p->sums);
 }
 
@@ -67,6 +70,9 @@ static hps_status allocate(pass *p, int64_t *fired)
     if (p->r->prefixes > 0) {
         HPS_TRY(HPS_ALLOC(&p->group.first, p->f->B + 1, "slots of a prefix"));
     }
+    if (p->f->grid->R > 1) {
+        HPS_TRY(hps_group_sums_create(p->f->grid->groups, m->shard.w, &p->groups));
+    }
     p->fired = fired;
     if (fired == NULL) {
         HPS_TRY(HPS_ALLOC(&p->own, m->shard.n, "firing counts"));
@@ -96,7 +102,7 @@ static hps_status prepare(pass *p, int64_t *fired)
     }
     p->r->prefixes = m->prefixes;
     memcpy(p->r->prefix, m->prefix, sizeof(p->r->prefix));
-    hps_status status = hps_agree(p->f->grid->model, allocate(p, fired));
+    hps_status status = hps_grid_agree(p->f->grid, hps_agree(p->f->grid->model, allocate(p, fired)));
     if (status == HPS_OK && o->gradients != NULL) {
         status = hps_first_order_create(p->f, &p->effect);
     }
@@ -273,13 +279,15 @@ static hps_status conclude_gradients(pass *p, hps_feed *feed)
     return status;
 }
 
-/* A threshold may let more through than there is room for: smaller batches then, down to one row. */
+/* This data group's share.  A threshold may let more through than there is room for: smaller batches then, down to one row. */
 static hps_status add_rows(pass *p, hps_feed *feed)
 {
+    const hps_grid *grid = p->f->grid;
+    const int64_t end = p->r->rows * (grid->r + 1) / grid->R;
     int64_t batch = p->f->B;
 
-    for (int64_t done = 0; done < p->r->rows;) {
-        const int64_t count = p->r->rows - done < batch ? p->r->rows - done : batch;
+    for (int64_t done = p->r->rows * grid->r / grid->R; done < end;) {
+        const int64_t count = end - done < batch ? end - done : batch;
         const hps_status status = add_batch(p, feed, done, count);
         if (status == HPS_EARG && count > 1) {
             batch = count / 2;
@@ -293,6 +301,16 @@ static hps_status add_rows(pass *p, hps_feed *feed)
     return HPS_OK;
 }
 
+/* The sums of all data groups. */
+static void join_groups(pass *p)
+{
+    if (p->groups != NULL) {
+        hps_error_sums_join(&p->sums, p->groups);
+        hps_sum_fixed(p->f->grid->groups, p->fired, p->f->model->shard.n);
+        hps_sum_fixed(p->f->grid->groups, &p->active, 1);
+    }
+}
+
 hps_status hps_evaluate(hps_forward *f, hps_feed *feed, const hps_evaluate_options *options, int64_t *fired,
                         hps_evaluation *r)
 {
@@ -301,9 +319,10 @@ hps_status hps_evaluate(hps_forward *f, hps_feed *feed, const hps_evaluate_optio
     *r = (hps_evaluation){.rows = options->rows};
     hps_status status = prepare(&p, fired);
     if (status == HPS_OK) {
-        status = add_rows(&p, feed);
+        status = hps_grid_agree(f->grid, add_rows(&p, feed));
     }
     if (status == HPS_OK) {
+        join_groups(&p);
         conclude(&p);
         status = options->gradients != NULL ? conclude_gradients(&p, feed) : HPS_OK;
     }

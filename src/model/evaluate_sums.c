@@ -51,6 +51,13 @@ void hps_error_sums_residuals(hps_error_sums *s, const hps_forward *f, int64_t B
     add(s->w, s->square, s->error + kind * s->w);
 }
 
+void hps_error_sums_join(hps_error_sums *s, hps_group_sums *groups)
+{
+    hps_group_sums_doubles(groups, s->w, s->y);
+    hps_group_sums_doubles(groups, s->w, s->y_square);
+    hps_group_sums_doubles(groups, s->kinds * s->w, s->error);
+}
+
 /* The columns' shares of unexplained variance, and whether they have any to explain; s->sum becomes their variance. */
 static void by_column(hps_error_sums *s, int64_t rows)
 {

@@ -4,6 +4,7 @@
 #ifndef HPSAE_MODEL_EVALUATE_SUMS_H
 #define HPSAE_MODEL_EVALUATE_SUMS_H
 
+#include "hpsae/comm/groups.h"
 #include "hpsae/model/forward.h"
 
 #include <stdint.h>
@@ -26,6 +27,9 @@ void hps_error_sums_inputs(hps_error_sums *s, const hps_forward *f, int64_t B);
 
 /* Local.  The residuals of f->R join one kind. */
 void hps_error_sums_residuals(hps_error_sums *s, const hps_forward *f, int64_t B, int kind);
+
+/* Collective over the communicator of groups.  The sums of all data groups, on each. */
+void hps_error_sums_join(hps_error_sums *s, hps_group_sums *groups);
 
 /*
  * Collective over the model ranks.  After `rows` rows: error [kinds] = sum |R|^2 over rows and columns, *variance = sum

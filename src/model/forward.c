@@ -13,16 +13,19 @@ static bool serves(const hps_forward_options *o, hps_pick_rule rule)
     return (o->rules & 1u << rule) != 0;
 }
 
-/* Room for the slots of a batch: k a token, and where a token may have any number, more, and all of one token. */
-static int64_t slots_of(const hps_model *m, const hps_forward_options *o)
+/* Room for the slots of a batch: k a token, and where a token may have any number, more, and all of one token; one data
+ * group may have all slots of a batch that it shares. */
+static int64_t slots_of(const hps_model *m, int groups, const hps_forward_options *o)
 {
     const int64_t slots = o->B * o->k;
     const int64_t times = serves(o, HPS_PICK_GRADIENT) ? 8 : serves(o, HPS_PICK_THRESHOLD) ? 4 : 2;
-    const int64_t some = slots * times;
+    const int64_t shared = o->shared ? 2 * slots * groups : 0;
+    int64_t some = slots * times;
 
     if (o->rules >> HPS_PICK_BATCH == 0) {
         return slots;
     }
+    some = some > shared ? some : shared;
     return some > m->shard.n ? some : m->shard.n;
 }
 
@@ -33,7 +36,7 @@ static hps_status allocate(hps_forward *f, const hps_forward_options *o)
     const int64_t k_max = serves(o, HPS_PICK_GRADIENT) && o->k_max < WIDE ? WIDE : o->k_max;
     const hps_workspace_size size = {.B = f->B, .d = m->shard.d, .k_max = k_max, .own = m->shard.own, .threads = f->threads};
 
-    if (o->k_max > 0 && f->B > INT32_MAX / 8 / o->k_max) {
+    if (o->k_max > 0 && f->B > INT32_MAX / 8 / o->k_max / (o->shared ? f->grid->R : 1)) {
         return hps_fail(HPS_ECONFIG,
                         "a batch of %lld tokens with %lld slots each is more than one message holds: use a "
                         "smaller train.batch",
@@ -71,7 +74,7 @@ hps_status hps_forward_create(const hps_grid *grid, const hps_kernels *kernels, 
         f->B = options->B;
         f->k = options->k;
         f->threads = options->threads;
-        f->capacity = slots_of(model, options);
+        f->capacity = slots_of(model, grid->R, options);
         status = allocate(f, options);
     }
     status = hps_agree(grid->model, status);

@@ -36,11 +36,11 @@ hps_status hps_searcher_create(const hps_forward *f, bool gradient, hps_searcher
 void hps_searcher_destroy(hps_searcher **searcher);
 
 /*
- * Collective over the model ranks.  All pre-activations of tokens [from, from + B) that reach searcher->floor [B] (k, ratio:
- * as for the kernels' encode_above): their number over all ranks.  This rank's are in searcher->hit, when all together fit
- * the capacity.
+ * Collective over comm.  All pre-activations of tokens [from, from + B) that reach searcher->floor [B] (k, ratio: as for the
+ * kernels' encode_above): their number over all ranks.  This rank's are in searcher->hit, when all together fit the
+ * capacity.
  */
-int64_t hps_search(hps_forward *f, int64_t from, int64_t B, int64_t k, const float *ratio);
+int64_t hps_search(hps_forward *f, MPI_Comm comm, int64_t from, int64_t B, int64_t k, const float *ratio);
 
 /* Collective.  The last search's hits that reach `least`, of B tokens, of all ranks: f->slots' first and slot. */
 void hps_search_gather(hps_forward *f, int64_t B, float least, bool sorted);

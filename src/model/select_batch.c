@@ -9,7 +9,7 @@
 #include <omp.h>
 #include <string.h>
 
-int64_t hps_search(hps_forward *f, int64_t from, int64_t B, int64_t k, const float *ratio)
+int64_t hps_search(hps_forward *f, MPI_Comm comm, int64_t from, int64_t B, int64_t k, const float *ratio)
 {
     const double begin = omp_get_wtime();
     hps_searcher *s = f->searcher;
@@ -18,7 +18,7 @@ int64_t hps_search(hps_forward *f, int64_t from, int64_t B, int64_t k, const flo
 
     f->seconds_encode += omp_get_wtime() - begin;
     s->hits = count < s->capacity ? count : s->capacity;
-    hps_sum_fixed(f->grid->model, &count, 1);
+    hps_sum_fixed(comm, &count, 1);
     return count;
 }
 
@@ -105,18 +105,21 @@ static float middle(float low, float high)
 
 /*
  * Finds a floor that lets through at least `need` pre-activations and no more than fit, or all positive ones when there are
- * fewer.  Only how long it takes depends on the guess.  Hits of this rank in searcher->hit; *total over all ranks.
+ * fewer.  Only how long it takes depends on the guess.  Hits of this rank in searcher->hit; *total over all ranks of comm.
  */
-static hps_status search_floor(hps_forward *f, int64_t B, int64_t k, int64_t need, int64_t *total)
+static hps_status search_floor(hps_forward *f, MPI_Comm comm, int64_t B, int64_t k, int64_t need, int64_t *total)
 {
     static const float start = 0.85f; /* of the last batch's cut: few searches fail, few hits are in vain */
     enum { HALVINGS = 4 }; /* then there may be too few positive ones: take all, or learn that they are many */
     hps_searcher *s = f->searcher;
     float low = 0, high = INFINITY, floor = s->cut > 0 ? start * s->cut : guess(f, B, k);
 
+    if (comm != f->grid->model) {
+        HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, &floor, 1, MPI_FLOAT, MPI_MIN, comm));
+    }
     for (int failed = 0;; failed++) {
         set_floor(s, B, floor);
-        *total = hps_search(f, 0, B, 0, NULL);
+        *total = hps_search(f, comm, 0, B, 0, NULL);
         if ((*total >= need || floor <= FLT_TRUE_MIN) && *total <= s->capacity) {
             return HPS_OK;
         }
@@ -137,17 +140,31 @@ static hps_status search_floor(hps_forward *f, int64_t B, int64_t k, int64_t nee
     }
 }
 
-/* Of the gathered slots, which all reach the cut: drops those equal to it beyond `need`, in token order. */
-static void drop_ties(hps_forward *f, int64_t B, float cut, int64_t need)
+/* How many of the gathered slots that are equal to the cut are among the `need` first; all reach it.  May be below 0. */
+static int64_t ties_to_keep(const hps_forward *f, int64_t B, float cut, int64_t need, bool shared)
 {
-    hps_slots *slots = &f->slots;
-    int64_t above = 0, kept = 0;
+    const hps_slots *slots = &f->slots;
+    int64_t above = 0, ties, before = 0;
 
     for (int32_t i = 0; i < slots->first[B]; i++) {
         above += slots->slot[i].value > cut;
     }
-    int64_t ties = need - above;
+    ties = slots->first[B] - above;
+    if (shared) {
+        hps_sum_fixed(f->grid->groups, &above, 1);
+        HPS_MPI(MPI_Exscan(&ties, &before, 1, MPI_INT64_T, MPI_SUM, f->grid->groups));
+        before = f->grid->r > 0 ? before : 0;
+    }
+    return need - above - before;
+}
+
+/* Of the gathered slots, which all reach the cut: drops those equal to it beyond `need`, in token order. */
+static void drop_ties(hps_forward *f, int64_t B, float cut, int64_t need, bool shared)
+{
+    hps_slots *slots = &f->slots;
+    int64_t ties = ties_to_keep(f, B, cut, need, shared), kept = 0;
     int32_t begin = 0;
+
     for (int64_t t = 0; t < B; t++) {
         const int32_t end = slots->first[t + 1];
         float sum = 0;
@@ -167,19 +184,21 @@ static void drop_ties(hps_forward *f, int64_t B, float cut, int64_t need)
 hps_status hps_select_batch(hps_forward *f, int64_t B, const hps_pick *pick)
 {
     hps_searcher *s = f->searcher;
-    const int64_t need = pick->k * B;
+    const bool shared = pick->shared && f->grid->R > 1;
+    const MPI_Comm comm = shared ? f->grid->world : f->grid->model;
+    const int64_t need = pick->k * B * (shared ? f->grid->R : 1);
     int64_t total;
     float cut = FLT_TRUE_MIN;
 
-    HPS_TRY(search_floor(f, B, pick->k, need, &total));
+    HPS_TRY(search_floor(f, comm, B, pick->k, need, &total));
     if (total > need) {
         for (int64_t i = 0; i < s->hits; i++) {
             s->value[i] = s->hit[i].candidate.value;
         }
-        cut = hps_lists_select(f->grid->model, s->hits, s->value, need);
+        cut = hps_lists_select(comm, s->hits, s->value, need);
     }
     hps_search_gather(f, B, cut, true);
-    drop_ties(f, B, cut, total < need ? total : need);
+    drop_ties(f, B, cut, total < need ? total : need, shared);
     s->cut = total > need ? cut : 0;
     return HPS_OK;
 }
@@ -193,7 +212,7 @@ hps_status hps_select_threshold(hps_forward *f, int64_t B, const hps_pick *pick)
         floor = nextafterf(floor, INFINITY);
     }
     set_floor(s, B, floor);
-    const int64_t total = hps_search(f, 0, B, 0, NULL);
+    const int64_t total = hps_search(f, f->grid->model, 0, B, 0, NULL);
     if (total > s->capacity) {
         return hps_fail(HPS_EARG,
                         "%lld latents pass the threshold %g in a batch of %lld tokens, room is for %lld: set the batch "
@@ -201,7 +220,7 @@ hps_status hps_select_threshold(hps_forward *f, int64_t B, const hps_pick *pick)
                         (long long)total, pick->threshold, (long long)B, (long long)s->capacity);
     }
     hps_search_gather(f, B, floor, true);
-    drop_ties(f, B, 0, total);
+    drop_ties(f, B, 0, total, false);
     return HPS_OK;
 }
 

@@ -120,7 +120,7 @@ static void score(hps_forward *f, int64_t from, int64_t count, const hps_pick *p
 /* Searches tokens [from, from + count); false when the values in question do not fit. */
 static bool search(hps_forward *f, int64_t from, int64_t count, int64_t k, const hps_pick *pick)
 {
-    if (hps_search(f, from, count, k, f->searcher->ratio + from) > f->searcher->capacity) {
+    if (hps_search(f, f->grid->model, from, count, k, f->searcher->ratio + from) > f->searcher->capacity) {
         return false;
     }
     hps_search_gather(f, count, FLT_TRUE_MIN, false);

@@ -1,5 +1,7 @@
 #include "hpsae/model/step.h"
 
+#include "group_update.h"
+
 #include "hpsae/base/canonical.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/base/rng.h"
@@ -15,6 +17,9 @@ struct hps_trainer {
     const hps_kernels *kernels;
     hps_model *model;
     hps_step_options options;
+    int64_t B;            /* tokens of this data group */
+    hps_group_sums *sums; /* NULL with one data group */
+    uint64_t *fired;      /* [n / 64] with several: a bit for each latent */
     hps_forward *forward;
     hps_bucket bucket;
     hps_nest nest;
@@ -60,7 +65,7 @@ int64_t hps_k_at(const hps_step_options *o, int64_t k, int64_t t)
 static hps_status allocate_nested(hps_trainer *t, int64_t slots)
 {
     const hps_model *m = t->model;
-    const int64_t B = t->options.B, rows = t->nest.most < slots / B ? t->nest.most * B : slots;
+    const int64_t B = t->B, rows = t->nest.most < slots / B ? t->nest.most * B : slots;
     const int64_t width = 2 * m->shard.w * B / rows / HPS_BLOCK * HPS_BLOCK, least = 2 * HPS_BLOCK;
 
     t->chunk = width > least ? width : least;
@@ -73,12 +78,17 @@ static hps_status allocate_nested(hps_trainer *t, int64_t slots)
 static hps_status allocate(hps_trainer *t, int64_t k)
 {
     const hps_model *m = t->model;
-    const int64_t n = m->shard.n, d = m->shard.d, B = t->options.B, slots = B * k;
+    const int64_t n = m->shard.n, d = m->shard.d, B = t->B;
+    const int64_t slots = (t->options.rule == HPS_PICK_BATCH ? t->options.B : B) * k;
 
     HPS_TRY(hps_bucket_create(n, slots, &t->bucket));
     HPS_TRY(hps_nest_create(&t->options.nest, B, slots, &t->nest));
     if (t->nest.most > 1) {
         HPS_TRY(allocate_nested(t, slots));
+    }
+    if (t->grid->R > 1) {
+        HPS_TRY(hps_group_update_create(t->grid, &m->shard, m->lde, m->ldd, &t->sums));
+        HPS_TRY(HPS_ALLOC(&t->fired, (n + 63) / 64, "latents that fired"));
     }
     HPS_TRY(HPS_ALLOC(&t->S_sum, m->ldd, "column sums"));
     HPS_TRY(HPS_ALLOC(&t->bound, B, "residual bounds"));
@@ -103,11 +113,12 @@ hps_status hps_trainer_create(const hps_grid *grid, const hps_kernels *kernels, 
                               const hps_step_options *options, hps_trainer **trainer)
 {
     const int64_t k = slots_a_token(model, options);
-    const hps_forward_options forward = {.B = options->B,
+    const hps_forward_options forward = {.B = options->B / grid->R,
                                          .k_max = options->aux_k > k ? options->aux_k : k,
                                          .k = k,
                                          .rules = 1u << options->rule | 1u << HPS_PICK_TOPK |
                                                   (options->rule == HPS_PICK_BATCH ? 1u << HPS_PICK_THRESHOLD : 0),
+                                         .shared = options->rule == HPS_PICK_BATCH && grid->R > 1,
                                          .threads = options->threads};
     hps_status status = hps_agree(grid->model, HPS_ALLOC(trainer, 1, "trainer"));
 
@@ -120,6 +131,7 @@ hps_status hps_trainer_create(const hps_grid *grid, const hps_kernels *kernels, 
     t->kernels = kernels;
     t->model = model;
     t->options = *options;
+    t->B = options->B / grid->R;
     status = hps_forward_create(grid, kernels, model, &forward, &t->forward);
     if (status == HPS_OK) {
         status = hps_agree(grid->model, allocate(t, k));
@@ -140,6 +152,8 @@ void hps_trainer_destroy(hps_trainer **trainer)
     if (t == NULL) {
         return;
     }
+    hps_group_sums_destroy(&t->sums);
+    HPS_FREE(&t->fired);
     hps_forward_destroy(&t->forward);
     hps_bucket_destroy(&t->bucket);
     hps_aux_destroy(&t->aux);
@@ -164,14 +178,36 @@ hps_forward *hps_trainer_forward(hps_trainer *trainer)
     return trainer->forward;
 }
 
+/* Each column's sums over the tokens of all data groups, and the groups' common flag. */
+static void sum_groups(hps_trainer *t, bool has_aux, double *flag)
+{
+    const int64_t w = t->model->shard.w;
+
+    if (t->sums == NULL) {
+        return;
+    }
+    hps_group_sums_doubles(t->sums, w, t->sum);
+    hps_group_sums_doubles(t->sums, w, t->square);
+    hps_group_sums_doubles(t->sums, has_aux ? w : 0, has_aux ? t->aux->square : NULL);
+    if (t->nest.levels > 1) {
+        hps_group_sums_doubles(t->sums, w, t->S_sum);
+        hps_group_sums_doubles(t->sums, w, t->S_y);
+    } else {
+        memcpy(t->S_sum, t->sum, (size_t)w * sizeof(*t->sum));
+    }
+    HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, flag, 1, MPI_DOUBLE, MPI_MAX, t->grid->groups));
+}
+
 /* Sums over all columns: squared error, its variance about the batch mean, AuxK's squared error; and the flags. */
 static hps_status batch_sums(hps_trainer *t, bool has_aux, double *flag)
 {
     const hps_model *m = t->model;
     const int64_t w = m->shard.w, d = m->shard.d;
     const bool nested = t->nest.levels > 1;
-    double sums[4], flags[2] = {*flag, (double)t->forward->encoder.row_norm};
+    double sums[4], flags[2] = {0, (double)t->forward->encoder.row_norm};
 
+    sum_groups(t, has_aux, flag);
+    flags[0] = *flag;
     for (int64_t j = 0; j < w; j++) {
         t->variance[j] = t->square[j] - t->sum[j] * t->sum[j] / (double)t->options.B;
     }
@@ -227,7 +263,7 @@ static hps_update plan_update(hps_trainer *t, bool has_aux)
     const hps_forward *f = t->forward;
     const hps_step_options *o = &t->options;
     hps_update u = {.families = has_aux ? 2 : 1, .adam = adam_now(o, t->model->step), .apply = true};
-    double total = 0, bias = 0;
+    double total[2] = {0};
 
     u.family[0] = (hps_family){.slots = &f->slots,
                                .bucket = &t->bucket,
@@ -243,19 +279,56 @@ static hps_update plan_update(hps_trainer *t, bool has_aux)
                          .c = t->error_variance > 0 ? (float)(o->aux_coefficient * 2 / t->error_variance) : 0};
     }
     for (int i = 0; i < u.families; i++) {
-        const hps_slot_bounds b = hps_slots_bound(o->B, u.family[i].slots, f->y_norm, i == 0 ? f->z_sum : t->aux->z_sum,
+        const hps_slot_bounds b = hps_slots_bound(t->B, u.family[i].slots, f->y_norm, i == 0 ? f->z_sum : t->aux->z_sum,
                                                   i == 0 ? t->bound : t->aux->bound);
         const double c = (double)u.family[i].c;
-        total += c * (b.R_z + b.y_dz + b.dz);
-        bias += c * b.dz * (double)t->row_norm;
+        total[0] += c * (b.R_z + b.y_dz + b.dz);
+        total[1] += c * b.dz * (double)t->row_norm;
     }
-    for (int64_t q = 0; q < o->B; q++) {
-        bias += (double)u.family[0].c * t->bound[q];
+    for (int64_t q = 0; q < t->B; q++) {
+        total[1] += (double)u.family[0].c * t->bound[q];
     }
-    u.square_scale = hps_fixed_scale(1.1 * total * total);
-    u.bias_scale = hps_fixed_scale(1.1 * bias);
+    if (t->sums != NULL) {
+        hps_group_sums_doubles(t->sums, 2, total);
+    }
+    u.square_scale = hps_fixed_scale(1.1 * total[0] * total[0]);
+    u.bias_scale = hps_fixed_scale(1.1 * total[1]);
     u.norm_scale = hps_fixed_scale(row_norm_bound(o, &u.adam, t->model->shard.d));
     return u;
+}
+
+static void update_decoder(hps_trainer *t, const hps_update *u, int64_t w, const hps_state *W_dec, int64_t *square,
+                           int64_t *norm)
+{
+    const hps_model *m = t->model;
+
+    if (t->sums == NULL) {
+        t->kernels->update_decoder(t->forward->ws, u, m->shard.n, w, m->ldd, t->parallel, W_dec, square, norm);
+    } else {
+        hps_group_update_decoder(t->sums, t->kernels, t->forward->ws, u, m->shard.n, w, m->ldd, t->parallel, W_dec,
+                                 square, norm);
+    }
+}
+
+/* The rank's encoder rows; with u->apply the encoder's bounds are those after it. */
+static void update_encoder(hps_trainer *t, const hps_update *u, const hps_state *W_enc, const hps_state *b_enc,
+                           int64_t *square, int64_t *column)
+{
+    const hps_model *m = t->model;
+    hps_forward *f = t->forward;
+    float row_norm, bias;
+
+    if (t->sums == NULL) {
+        t->kernels->update_encoder(f->ws, u, &f->encoder, m->lde, f->y, t->bias_gradient, W_enc, b_enc, square, column,
+                                   &row_norm, &bias);
+    } else {
+        hps_group_update_encoder(t->sums, t->kernels, f->ws, u, &f->encoder, m->lde, f->y, t->bias_gradient, W_enc,
+                                 b_enc, square, column, &row_norm, &bias);
+    }
+    if (u->apply) {
+        f->encoder.row_norm = row_norm;
+        f->encoder.bias = bias;
+    }
 }
 
 /* The decoder's part of a nested objective: a few columns at a time, first their suffix vectors, then their gradients. */
@@ -273,9 +346,9 @@ static void nested_decoder_pass(hps_trainer *t, const hps_update *u, const hps_s
         const int64_t w = m->shard.w - j < t->chunk ? m->shard.w - j : t->chunk;
         const hps_state columns = {W_dec->value + j, W_dec->moment1 + j, W_dec->moment2 + j};
         part.family[1].rows = u->families > 1 ? u->family[1].rows + j : NULL;
-        t->kernels->suffix_rows(f->ws, t->options.B, w, m->ldd, columns.value, &f->slots, &t->nest.nesting,
+        t->kernels->suffix_rows(f->ws, t->B, w, m->ldd, columns.value, &f->slots, &t->nest.nesting,
                                 t->nest.main, f->R + j, t->chunk, t->suffix);
-        t->kernels->update_decoder(f->ws, &part, m->shard.n, w, m->ldd, t->parallel, &columns, square, norm);
+        update_decoder(t, &part, w, &columns, square, norm);
     }
 }
 
@@ -283,31 +356,24 @@ static void nested_decoder_pass(hps_trainer *t, const hps_update *u, const hps_s
 static void gradient_pass(hps_trainer *t, const hps_update *u)
 {
     hps_model *m = t->model;
-    hps_forward *f = t->forward;
     int64_t *norm = t->fixed, *column = t->fixed + m->shard.n, *square = column + m->shard.d;
     hps_tensors *v = &m->role[HPS_VALUE], *m1 = &m->role[HPS_MOMENT1], *m2 = &m->role[HPS_MOMENT2];
     const hps_state W_dec = {v->W_dec, m1->W_dec, m2->W_dec}, W_enc = {v->W_enc, m1->W_enc, m2->W_enc};
     const hps_state b_enc = {v->b_enc, m1->b_enc, m2->b_enc};
-    float row_norm, bias;
 
     memset(t->fixed, 0, (size_t)(m->shard.n + m->shard.d + 1) * sizeof(*t->fixed));
     if (t->nest.levels > 1) {
         nested_decoder_pass(t, u, &W_dec, square, norm);
     } else {
-        t->kernels->update_decoder(f->ws, u, m->shard.n, m->shard.w, m->ldd, t->parallel, &W_dec, square, norm);
+        update_decoder(t, u, m->shard.w, &W_dec, square, norm);
     }
-    t->kernels->update_encoder(f->ws, u, &f->encoder, m->lde, f->y, t->bias_gradient, &W_enc, &b_enc, square, column,
-                               &row_norm, &bias);
+    update_encoder(t, u, &W_enc, &b_enc, square, column);
     /* dL/db = c * (column sums of S) - sum_i bias_gradient_i e_i, each rank bringing its columns and its latents. */
     for (int64_t j = 0; j < m->shard.d; j++) {
         column[j] = -column[j];
     }
     for (int64_t j = 0; j < m->shard.w; j++) {
         column[m->shard.c0 + j] += hps_to_fixed((double)u->family[0].c * t->S_sum[j], u->bias_scale);
-    }
-    if (u->apply) {
-        f->encoder.row_norm = row_norm;
-        f->encoder.bias = bias;
     }
 }
 
@@ -381,6 +447,27 @@ static int64_t main_slots(const hps_trainer *t, int64_t q)
     return t->nest.main >= 0 && t->nest.main < slots ? t->nest.main : slots;
 }
 
+/* Those of all data groups, a bit each. */
+static void count_fired_of_groups(hps_trainer *t)
+{
+    hps_model *m = t->model;
+    const hps_slots *slots = &t->forward->slots;
+    const int64_t words = (m->shard.n + 63) / 64;
+
+    memset(t->fired, 0, (size_t)words * sizeof(*t->fired));
+    for (int64_t q = 0; q < t->B; q++) {
+        for (int64_t s = slots->first[q]; s < slots->first[q] + main_slots(t, q); s++) {
+            t->fired[slots->slot[s].latent / 64] |= UINT64_C(1) << slots->slot[s].latent % 64;
+        }
+    }
+    HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, t->fired, hps_count(words), MPI_UINT64_T, MPI_BOR, t->grid->groups));
+    for (int64_t i = 0; i < m->shard.n; i++) {
+        if ((t->fired[i / 64] >> i % 64 & 1) != 0) {
+            m->fired[i] = m->tokens;
+        }
+    }
+}
+
 static void count_fired(hps_trainer *t)
 {
     hps_model *m = t->model;
@@ -388,7 +475,11 @@ static void count_fired(hps_trainer *t)
 
     m->step++;
     m->tokens += t->options.B;
-    for (int64_t q = 0; q < t->options.B; q++) {
+    if (t->sums != NULL) {
+        count_fired_of_groups(t);
+        return;
+    }
+    for (int64_t q = 0; q < t->B; q++) {
         for (int64_t s = slots->first[q]; s < slots->first[q] + main_slots(t, q); s++) {
             m->fired[slots->slot[s].latent] = m->tokens;
         }
@@ -403,11 +494,17 @@ static void follow_threshold(hps_trainer *t)
     hps_model *m = t->model;
     float least = INFINITY;
 
-    if (o->rule != HPS_PICK_BATCH || m->step < o->threshold_start || slots->first[o->B] == 0) {
+    if (o->rule != HPS_PICK_BATCH || m->step < o->threshold_start) {
         return;
     }
-    for (int32_t s = 0; s < slots->first[o->B]; s++) {
+    for (int32_t s = 0; s < slots->first[t->B]; s++) {
         least = fminf(least, slots->slot[s].value);
+    }
+    if (t->sums != NULL) {
+        HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, &least, 1, MPI_FLOAT, MPI_MIN, t->grid->groups));
+    }
+    if (isinf(least)) {
+        return;
     }
     m->threshold =
         m->threshold < 0 ? (double)least : o->threshold_decay * m->threshold + (1 - o->threshold_decay) * (double)least;
@@ -422,11 +519,16 @@ static hps_status update(hps_trainer *t, bool has_aux, hps_step_report *report)
     double begin = omp_get_wtime();
     hps_update u = plan_update(t, has_aux);
 
-    hps_bucket_fill(t->options.B, m->shard.n, &t->forward->slots, &t->bucket);
+    hps_bucket_fill(t->B, m->shard.n, &t->forward->slots, &t->bucket);
     if (has_aux) {
-        hps_bucket_fill(t->options.B, m->shard.n, &t->aux->slots, &t->aux->bucket);
+        hps_bucket_fill(t->B, m->shard.n, &t->aux->slots, &t->aux->bucket);
     }
     hps_latent_sums(m->shard.n, u.families, u.family, t->options.threads, t->parallel, t->bias_gradient);
+    if (t->sums != NULL) {
+        t->sums->seconds = 0;
+        hps_group_sums_floats(t->sums, m->shard.n, t->parallel);
+        hps_group_sums_floats(t->sums, m->shard.n, t->bias_gradient);
+    }
     if (t->options.clip > 0) {
         u.apply = false;
         gradient_pass(t, &u);
@@ -436,7 +538,9 @@ static hps_status update(hps_trainer *t, bool has_aux, hps_step_report *report)
         u.adam.factor = report->grad_norm > t->options.clip ? (float)(t->options.clip / report->grad_norm) : 1;
     }
     gradient_pass(t, &u);
-    report->seconds[HPS_PHASE_UPDATE] = omp_get_wtime() - begin;
+    const double waited = t->sums != NULL ? t->sums->seconds : 0;
+    report->seconds[HPS_PHASE_UPDATE] = omp_get_wtime() - begin - waited;
+    report->seconds[HPS_PHASE_COMM] += waited;
     begin = omp_get_wtime();
     hps_sum_fixed(comm, t->fixed, all);
     report->seconds[HPS_PHASE_COMM] += omp_get_wtime() - begin;
@@ -462,7 +566,7 @@ static void decode(hps_trainer *t)
 {
     hps_forward *f = t->forward;
     const hps_model *m = t->model;
-    const int64_t B = t->options.B, w = m->shard.w;
+    const int64_t B = t->B, w = m->shard.w;
     const bool nested = t->nest.levels > 1;
 
     if (nested) {
@@ -483,36 +587,37 @@ static void decode(hps_trainer *t)
     }
 }
 
-/*
- * The objective: sum over tokens of <S, b - x> + sum_s z_s dz_s, since r_s = (b - x) + sum_{t <= s} z_t w_t makes
- * sum_s w_s |r_s|^2 that.  Without nesting it is the squared error.
- */
-static double objective(const hps_trainer *t)
+/* Of this data group: sum of z dz, and active latents. */
+static void sum_slots(const hps_trainer *t, double *z_dz, double *active)
 {
     const hps_slots *slots = &t->forward->slots;
-    double z_dz = 0;
 
-    if (t->nest.levels == 1) {
-        return t->sse;
+    *z_dz = *active = 0;
+    for (int32_t s = 0; t->nest.levels > 1 && s < slots->first[t->B]; s++) {
+        *z_dz += (double)slots->slot[s].value * (double)slots->dz[s];
     }
-    for (int32_t s = 0; s < slots->first[t->options.B]; s++) {
-        z_dz += (double)slots->slot[s].value * (double)slots->dz[s];
+    for (int64_t q = 0; q < t->B; q++) {
+        *active += (double)main_slots(t, q);
     }
-    return z_dz - t->S_y_all;
 }
 
-static void describe(const hps_trainer *t, bool has_aux, hps_step_report *report)
+/*
+ * The objective is the sum over tokens of <S, b - x> + sum_s z_s dz_s, since r_s = (b - x) + sum_{t <= s} z_t w_t makes
+ * sum_s w_s |r_s|^2 that.  Without nesting it is the squared error.
+ */
+static void describe(hps_trainer *t, bool has_aux, hps_step_report *report)
 {
     const double B = (double)t->options.B, V = t->options.V;
-    int64_t active = 0;
+    double sums[2];
 
-    for (int64_t q = 0; q < t->options.B; q++) {
-        active += main_slots(t, q);
+    sum_slots(t, &sums[0], &sums[1]);
+    if (t->sums != NULL) {
+        hps_group_sums_doubles(t->sums, 2, sums);
     }
-    report->loss = objective(t) / (B * V);
+    report->loss = (t->nest.levels == 1 ? t->sse : sums[0] - t->S_y_all) / (B * V);
     report->fvu = t->sse / (B * V);
     report->aux_fvu = has_aux && t->error_variance > 0 ? t->aux_sse / t->error_variance : 0;
-    report->l0 = (double)active / B;
+    report->l0 = sums[1] / B;
 }
 
 hps_status hps_trainer_step(hps_trainer *t, double *flag, hps_step_report *report)
@@ -524,8 +629,8 @@ hps_status hps_trainer_step(hps_trainer *t, double *flag, hps_step_report *repor
     *report =
         (hps_step_report){.k = hps_k_at(o, m->k, m->step), .seconds[HPS_PHASE_IO] = report->seconds[HPS_PHASE_IO]};
     hps_nest_begin(&t->nest, m->step, report->k);
-    const hps_pick pick = {.rule = o->rule, .k = t->nest.slots, .alpha = o->alpha, .beta = o->beta};
-    HPS_TRY(hps_forward_select(f, o->B, &pick));
+    const hps_pick pick = {.rule = o->rule, .k = t->nest.slots, .alpha = o->alpha, .beta = o->beta, .shared = t->sums != NULL};
+    HPS_TRY(hps_forward_select(f, t->B, &pick));
     report->seconds[HPS_PHASE_ENCODE] = f->seconds_encode;
     report->seconds[HPS_PHASE_SELECT] = f->seconds_merge;
     double begin = omp_get_wtime();
@@ -536,15 +641,15 @@ hps_status hps_trainer_step(hps_trainer *t, double *flag, hps_step_report *repor
     report->dead = hps_dead_latents(m, o->dead_tokens);
     const bool has_aux = t->aux != NULL && report->dead > 0;
     if (has_aux) {
-        hps_aux_forward(t->aux, f, o->B, o->dead_tokens, t->bound);
+        hps_aux_forward(t->aux, f, t->B, o->dead_tokens, t->bound);
     }
     report->seconds[HPS_PHASE_AUX] = omp_get_wtime() - begin;
 
     begin = omp_get_wtime();
     HPS_TRY(batch_sums(t, has_aux, flag));
-    hps_slots_sum_dz(t->grid->model, o->B, f->scale, &f->slots);
+    hps_slots_sum_dz(t->grid->model, t->B, f->scale, &f->slots);
     if (has_aux) {
-        hps_slots_sum_dz(t->grid->model, o->B, t->aux->scale, &t->aux->slots);
+        hps_slots_sum_dz(t->grid->model, t->B, t->aux->scale, &t->aux->slots);
     }
     report->seconds[HPS_PHASE_COMM] = omp_get_wtime() - begin;
     describe(t, has_aux, report);

@@ -13,6 +13,13 @@
 
 static const double PROGRESS_SECONDS = 5;
 
+/* Collective over the first data group, whose model is that of all. */
+static hps_status write_checkpoint(const hps_training *t, const char *path)
+{
+    HPS_TRY(hps_checkpoint_write(t->grid.model, t->model, t->text, t->hash, path));
+    return hps_checkpoint_prune(t->grid.model, t->config->output, t->config->train.checkpoint.keep);
+}
+
 hps_status hps_training_checkpoint(hps_training *t)
 {
     char name[64], path[HPS_PATH_MAX];
@@ -20,8 +27,7 @@ hps_status hps_training_checkpoint(hps_training *t)
 
     snprintf(name, sizeof(name), "checkpoint-%012lld.h5", (long long)t->model->step);
     HPS_TRY(hps_path_join(t->config->output, name, path));
-    HPS_TRY(hps_checkpoint_write(t->grid.model, t->model, t->text, t->hash, path));
-    HPS_TRY(hps_checkpoint_prune(t->grid.model, t->config->output, t->config->train.checkpoint.keep));
+    HPS_TRY(hps_share_status(t->world, t->grid.r == 0 ? write_checkpoint(t, path) : HPS_OK));
     hps_log("train", "wrote %s in %.1f s", path, hps_elapsed() - begin);
     return HPS_OK;
 }
@@ -55,15 +61,21 @@ hps_status hps_training_evaluate(hps_training *t)
     return status;
 }
 
+/* Collective.  The data group's tokens of the next batch. */
+static hps_status read_batch(hps_training *t, hps_forward *f)
+{
+    const int64_t B = t->options.B / t->grid.R, position = t->model->tokens + t->grid.r * B;
+
+    HPS_TRY(hps_feed_batch(t->feed, position, B, t->model->lde, f->y));
+    return t->gradients != NULL ? hps_feed_batch(t->gradients, position, B, t->model->lde, f->g) : HPS_OK;
+}
+
 static hps_status one_step(hps_training *t, double *flag, hps_step_report *report, hps_interval *interval)
 {
     hps_forward *f = hps_trainer_forward(t->trainer);
     const double begin = omp_get_wtime();
 
-    HPS_TRY(hps_feed_batch(t->feed, t->model->tokens, t->options.B, t->model->lde, f->y));
-    if (t->gradients != NULL) {
-        HPS_TRY(hps_feed_batch(t->gradients, t->model->tokens, t->options.B, t->model->lde, f->g));
-    }
+    HPS_TRY(hps_grid_agree(&t->grid, read_batch(t, f)));
     report->seconds[HPS_PHASE_IO] = omp_get_wtime() - begin;
     HPS_TRY(hps_trainer_step(t->trainer, flag, report));
     interval->steps++;

@@ -222,7 +222,7 @@ static hps_status make_feeds(hps_training *t)
                                 .rows = t->dataset.train,
                                 .shuffled = true,
                                 .seed = (uint64_t)c->train.seed,
-                                .batch = c->train.batch,
+                                .batch = c->train.batch / t->grid.R,
                                 .norm = HPS_NORM_NONE,
                                 .scale = 1};
 
@@ -272,7 +272,7 @@ hps_status hps_training_prepare(hps_training *t)
     char *path = NULL;
 
     t->resident_at_start = hps_memory_resident();
-    HPS_TRY(hps_grid_create(t->world, (int)t->config->grid.groups, &t->grid));
+    HPS_TRY(hps_grid_create(t->world, (int)t->config->train.groups, &t->grid));
     HPS_TRY(hps_agree(t->world, hps_kernels_choose(t->config->kernels.backend, &t->kernels)));
     HPS_TRY(open_data(t));
     HPS_TRY(hps_agree(t->world, hps_config_text(t->config, &t->text)));

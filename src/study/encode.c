@@ -60,7 +60,7 @@ static hps_status prepare(encoding *e)
     const hps_config *c = e->config;
     const hps_kernels *kernels;
 
-    HPS_TRY(hps_grid_create(e->world, (int)c->grid.groups, &e->grid));
+    HPS_TRY(hps_grid_create(e->world, 1, &e->grid));
     HPS_TRY(hps_agree(e->world, hps_kernels_choose(c->kernels.backend, &kernels)));
     HPS_TRY(hps_share_status(e->world, e->grid.p == 0 ? hps_codes_look(c->encode.output) : HPS_OK));
     HPS_TRY(hps_dataset_open(e->world, c, &c->encode.store, false, &e->dataset));

@@ -118,7 +118,7 @@ static hps_status prepare(evaluation *e)
 {
     const hps_config *c = e->config;
 
-    HPS_TRY(hps_grid_create(e->world, (int)c->grid.groups, &e->grid));
+    HPS_TRY(hps_grid_create(e->world, 1, &e->grid));
     HPS_TRY(hps_dataset_open(e->world, c, &c->eval.store, true, &e->dataset));
     HPS_TRY(choose_rows(e));
     HPS_TRY(hps_model_load(&e->grid, e->path, &e->model));

@@ -15,18 +15,22 @@
 #include <stdint.h>
 
 typedef struct {
-    MPI_Comm world; /* borrowed */
-    MPI_Comm model; /* the P ranks of this data group; owned */
-    int R, P;       /* data groups, model ranks */
-    int r, p;       /* this rank's group, and its rank within it */
+    MPI_Comm world;  /* borrowed */
+    MPI_Comm model;  /* the P ranks of this data group; owned */
+    MPI_Comm groups; /* the R ranks, one of each group in their order, that hold the same part; owned; NULL with one group */
+    int R, P;        /* data groups, model ranks */
+    int r, p;        /* this rank's group, and its rank within it */
 } hps_grid;
 
 /*
- * Collective over world.  Splits world into `groups` data groups.  Errors: HPS_ECONFIG if groups does not divide the
- * number of ranks, or is above 1 (not supported yet).  Release with hps_grid_destroy (collective).
+ * Collective over world.  Splits world into `groups` data groups.  Error: HPS_ECONFIG if groups does not divide the
+ * number of ranks.  Release with hps_grid_destroy (collective).
  */
 hps_status hps_grid_create(MPI_Comm world, int groups, hps_grid *grid);
 void hps_grid_destroy(hps_grid *grid);
+
+/* Collective over grid->world.  On what each data group has agreed already, its ranks bring alike; with one group nothing. */
+hps_status hps_grid_agree(const hps_grid *grid, hps_status of_group);
 
 typedef struct {
     int64_t n, d; /* the whole dictionary: latents, columns */

@@ -92,6 +92,7 @@ typedef struct {
         } threshold;    /* BatchTopK's, for use after training */
         int64_t tokens; /* tokens to train on; the last step is a whole batch */
         int64_t batch;  /* tokens a step over the whole job */
+        int64_t groups; /* data groups R, each of which takes batch / R of them */
         double lr;      /* auto: 2e-4 / sqrt(latents / 16384) */
         int64_t warmup_steps;
         double decay; /* share of the steps at the end over which lr falls linearly to 0 */
@@ -118,7 +119,6 @@ typedef struct {
     } train;
 
     struct {
-        int64_t groups;  /* R */
         int64_t threads; /* auto: what OMP_NUM_THREADS or the binding allows */
     } grid;
 

@@ -89,6 +89,8 @@ typedef struct {
     double norm_scale;   /* fixed point of squared row norms */
     double bias_scale;   /* fixed point of the gradient of b */
     bool apply;          /* false: only sums of the gradient, nothing is changed */
+    const float *gradient; /* [rows, ldg] of the rows to update, made by `gradients` and summed; NULL: by the families */
+    int64_t ldg;
 } hps_update;
 
 typedef struct {
@@ -172,7 +174,8 @@ typedef struct {
      * Decoder rows of all n latents over w of the rank's columns, a multiple of HPS_BLOCK unless they are the last.
      * Gradient g = sum over families of c * (sum over slots, tokens in order, of z row); less its component along the row,
      * parallel[i] * w_i; times adam.factor.  Adds hps_dot_fixed(g, g, square_scale) of all rows to *square.  With apply:
-     * Adam, and norm[i] += hps_dot_fixed(w_i, w_i, norm_scale).
+     * Adam, and norm[i] += hps_dot_fixed(w_i, w_i, norm_scale).  With u->gradient its row i takes the place of the sum over
+     * families, so that some latents alone can be updated: pointers to their first, n their number.
      */
     void (*update_decoder)(hps_workspace *ws, const hps_update *u, int64_t n, int64_t w, int64_t ldd,
                            const float *parallel, const hps_state *W_dec, int64_t *square, int64_t *norm);
@@ -181,11 +184,19 @@ typedef struct {
      * Encoder rows and biases of the rank's own latents.  Gradient g = sum over families of c * (sum of dz y); that of
      * b_enc is bias_gradient[i] (i global).  *square as above, biases included.  Adds to column[j], over blocks of
      * HPS_BLOCK latents in fixed point (bias_scale), sum_i bias_gradient[i] e_ij of the rows before the update.  With
-     * apply: Adam; *row_norm and *bias become the largest |row| (canonical) and |b_enc| after it.
+     * apply: Adam; *row_norm and *bias become the largest |row| (canonical) and |b_enc| after it.  With u->gradient as above;
+     * some latents begin at a multiple of HPS_BLOCK.
      */
     void (*update_encoder)(hps_workspace *ws, const hps_update *u, const hps_encoder *enc, int64_t ldy, const float *y,
                            const float *bias_gradient, const hps_state *W_enc, const hps_state *b_enc, int64_t *square,
                            int64_t *column, float *row_norm, float *bias);
+
+    /*
+     * The sums over families in the two above, as rows G [count, ldg]: of latents first ... first + count - 1, m columns of
+     * the families' rows; or, with y [B, ldy], of the encoder rows of latent[first] and so on.
+     */
+    void (*gradients)(hps_workspace *ws, const hps_update *u, int64_t first, int64_t count, const int32_t *latent,
+                      int64_t m, int64_t ldy, const float *y, int64_t ldg, float *G);
 
     /* Decoder rows times 1 / |row|, norm[i] = |row|^2 in fixed point (norm_scale). */
     void (*normalise)(hps_workspace *ws, int64_t n, int64_t w, int64_t ldd, const int64_t *norm, double norm_scale,

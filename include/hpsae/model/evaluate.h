@@ -42,7 +42,8 @@ typedef struct {
 } hps_evaluation;
 
 /*
- * Collective over the model ranks.  Evaluates rows of the feed in batches of at most forward->B, by the selection
+ * Collective over all ranks of the grid; each data group takes its share of the rows, and several cannot take gradients.
+ * Evaluates rows of the feed in batches of at most forward->B, by the selection
  * options->pick; a per-token selection by value is made once, as wide as the curve, its first pick.k slots are the main
  * figures; the curve of a threshold selection keeps the first k[i] of the slots that a token has.  fired [n]: counts
  * of tokens on which each latent fired, or NULL.  Errors: those of the feeds and of the selection, HPS_ENOMEM.

@@ -27,6 +27,7 @@ typedef struct {
     int64_t k;
     double alpha, beta; /* of HPS_PICK_GRADIENT */
     double threshold;   /* of HPS_PICK_THRESHOLD, >= 0 */
+    bool shared;        /* HPS_PICK_BATCH: the batch is that of all data groups, which call together */
 } hps_pick;
 
 /* Local.  How a model selects in use, without gradients (select gradient: by value) and without a batch (a threshold;
@@ -38,6 +39,7 @@ typedef struct {
     int64_t k_max;  /* widest selection a token that the workspace serves */
     int64_t k;      /* the largest k of a pick; at most k_max */
     unsigned rules; /* those that will be used: 1 << HPS_PICK_TOPK | ... */
+    bool shared;    /* a pick will be */
     int threads;
 } hps_forward_options;
 

@@ -144,6 +144,7 @@ const hps_kernels FAST(kernels) = {
     .column_sums = FAST(column_sums),
     .update_decoder = FAST(update_decoder),
     .update_encoder = FAST(update_encoder),
+    .gradients = FAST(gradients),
     .normalise = FAST(normalise),
     .screen_peak = FAST(screen_peak),
     .float_peak = FAST(float_peak),

@@ -61,6 +61,29 @@ static void gradient_row(const hps_update *u, int64_t latent, int64_t m, int64_t
     }
 }
 
+/* The same, or what stands for row `row`. */
+static void take_gradient(const hps_update *u, int64_t row, int64_t latent, int64_t m, int64_t ldy, const float *y,
+                          float *restrict part, float *restrict g)
+{
+    if (u->gradient == NULL) {
+        gradient_row(u, latent, m, ldy, y, part, g);
+    } else {
+        memcpy(g, u->gradient + row * u->ldg, (size_t)m * sizeof(*g));
+    }
+}
+
+void FAST(gradients)(hps_workspace *ws, const hps_update *u, int64_t first, int64_t count, const int32_t *latent,
+                     int64_t m, int64_t ldy, const float *y, int64_t ldg, float *G)
+{
+    const int64_t padded = (m + HPS_LANES - 1) / HPS_LANES * HPS_LANES;
+
+#pragma omp parallel for schedule(dynamic, 64) num_threads(ws->size.threads)
+    for (int64_t i = 0; i < count; i++) {
+        gradient_row(u, y != NULL ? latent[first + i] : first + i, padded, ldy, y,
+                     ws->thread[omp_get_thread_num()].sum, G + i * ldg);
+    }
+}
+
 static void adam(const hps_adam *a, int64_t m, const float *restrict g, float *restrict value, float *restrict moment1,
                  float *restrict moment2)
 {
@@ -86,7 +109,7 @@ void FAST(update_decoder)(hps_workspace *ws, const hps_update *u, int64_t n, int
         float *restrict g = me->row, *restrict w_i = W_dec->value + i * ldd;
         const float par = -parallel[i], factor = u->adam.factor;
 
-        gradient_row(u, i, m, 0, NULL, me->sum, g);
+        take_gradient(u, i, i, m, 0, NULL, me->sum, g);
         for (int64_t j = 0; j < w; j++) {
             g[j] = fmaf(par, w_i[j], g[j]) * factor;
         }
@@ -124,7 +147,7 @@ static int64_t encoder_row(fast_thread *me, const hps_update *u, const hps_encod
     const float factor = u->adam.factor;
 
     gb *= factor;
-    gradient_row(u, enc->latent[l], ldy, ldy, y, me->sum, g);
+    take_gradient(u, l, enc->latent[l], ldy, ldy, y, me->sum, g);
     for (int64_t j = 0; j < enc->d; j++) {
         g[j] *= factor;
     }

@@ -86,6 +86,8 @@ void FAST(update_decoder)(hps_workspace *ws, const hps_update *u, int64_t n, int
 void FAST(update_encoder)(hps_workspace *ws, const hps_update *u, const hps_encoder *enc, int64_t ldy, const float *y,
                           const float *bias_gradient, const hps_state *W_enc, const hps_state *b_enc, int64_t *square,
                           int64_t *column, float *row_norm, float *bias);
+void FAST(gradients)(hps_workspace *ws, const hps_update *u, int64_t first, int64_t count, const int32_t *latent,
+                     int64_t m, int64_t ldy, const float *y, int64_t ldg, float *G);
 void FAST(normalise)(hps_workspace *ws, int64_t n, int64_t w, int64_t ldd, const int64_t *norm, double norm_scale,
                      float *W_dec);
 double FAST(screen_peak)(int64_t rounds);

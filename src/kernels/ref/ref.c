@@ -275,6 +275,26 @@ static void gradient_row(const hps_update *u, int64_t latent, int64_t m, int64_t
     }
 }
 
+/* The same, or what stands for row `row`. */
+static void take_gradient(const hps_update *u, int64_t row, int64_t latent, int64_t m, int64_t ld, const float *y,
+                          float *g)
+{
+    if (u->gradient == NULL) {
+        gradient_row(u, latent, m, ld, y, g);
+    } else {
+        memcpy(g, u->gradient + row * u->ldg, (size_t)m * sizeof(*g));
+    }
+}
+
+static void gradients(hps_workspace *ws, const hps_update *u, int64_t first, int64_t count, const int32_t *latent,
+                      int64_t m, int64_t ldy, const float *y, int64_t ldg, float *G)
+{
+#pragma omp parallel for schedule(dynamic, 64) num_threads(ws->size.threads)
+    for (int64_t i = 0; i < count; i++) {
+        gradient_row(u, y != NULL ? latent[first + i] : first + i, m, ldy, y, G + i * ldg);
+    }
+}
+
 static void adam(const hps_adam *a, int64_t m, const float *g, float *value, float *moment1, float *moment2)
 {
     for (int64_t j = 0; j < m; j++) {
@@ -293,7 +313,7 @@ static void update_decoder(hps_workspace *ws, const hps_update *u, int64_t n, in
     for (int64_t i = 0; i < n; i++) {
         float *g = ws->row + omp_get_thread_num() * ws->ld, *w_i = W_dec->value + i * ldd;
 
-        gradient_row(u, i, w, 0, NULL, g);
+        take_gradient(u, i, i, w, 0, NULL, g);
         for (int64_t j = 0; j < w; j++) {
             g[j] = fmaf(-parallel[i], w_i[j], g[j]) * u->adam.factor;
         }
@@ -338,7 +358,7 @@ static void update_encoder(hps_workspace *ws, const hps_update *u, const hps_enc
         for (int64_t l = l0; l < l1; l++) {
             float *e = W_enc->value + l * enc->lde, gb = bias_gradient[enc->latent[l]] * u->adam.factor;
 
-            gradient_row(u, enc->latent[l], enc->d, ldy, y, g);
+            take_gradient(u, l, enc->latent[l], enc->d, ldy, y, g);
             for (int64_t j = 0; j < enc->d; j++) {
                 g[j] *= u->adam.factor;
             }
@@ -400,6 +420,7 @@ const hps_kernels NAME(hps_kernels_ref_, HPS_ISA) = {
     .column_sums = column_sums,
     .update_decoder = update_decoder,
     .update_encoder = update_encoder,
+    .gradients = gradients,
     .normalise = normalise,
     .screen_peak = peak,
     .float_peak = peak,
