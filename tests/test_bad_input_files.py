@@ -163,9 +163,9 @@ CASES = [
      "a-file: is not a directory; choose another path"),
     ("an export below a file", "export", ["export.output=a-file/out"],
      "a-file: is not a directory; choose another path"),
-    ("data groups", "train", ["grid.groups=2", "output=new"],
-     {1: "grid.groups 2 does not divide the 1 ranks; choose a divisor",
-      3: "grid.groups 2 does not divide the 3 ranks; choose a divisor"}),
+    ("data groups", "train", ["train.groups=2", "output=new"],
+     {ranks: f"2 data groups do not divide the {ranks} ranks; set train.groups to a divisor, or start a multiple of it as "
+             "ranks" for ranks in (1, 3)}),
 ]
 
 

@@ -1,6 +1,7 @@
 /*
  * Every backend, compiled for every instruction set that this CPU has, gives the bits of the base reference: over odd
- * shapes, one and three threads, rows whose padding is full of NaN, ties, zeros and denormals.
+ * shapes, one and three threads, rows whose padding is full of NaN, ties, zeros and denormals.  So does an update from
+ * gradients that were made before.
  *
  * ranks: 1
  */
@@ -40,6 +41,7 @@ typedef struct {
     hps_nesting nesting;
     float *S, *suffix, *floor; /* suffix [slots, ldd] */
     hps_hit *hit;              /* [B * n] */
+    float *G_dec, *G_enc;      /* [n, ldd], [n, lde]: gradients before they are used */
     int64_t hits, *dots;       /* dots [slots]: those of y */
     int64_t *fixed;            /* [n + d + 1] */
     float row_norm, bias;
@@ -94,6 +96,7 @@ static void make(const shape *s, problem *p)
     CHECK(HPS_ALLOC(&p->S, s->B * p->ldd, "t") == HPS_OK && HPS_ALLOC(&p->floor, s->B, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->suffix, s->B * s->k * p->ldd, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->hit, s->B * s->n, "t") == HPS_OK && HPS_ALLOC(&p->dots, s->B * s->k, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->G_dec, s->n * p->ldd, "t") == HPS_OK && HPS_ALLOC(&p->G_enc, s->n * p->lde, "t") == HPS_OK);
     const int64_t sizes[3] = {s->n * p->lde, s->n, s->n * p->ldd};
     for (int i = 0; i < 6; i++) {
         CHECK(HPS_ALLOC(&p->moment[i], sizes[i / 2], "t") == HPS_OK);
@@ -132,6 +135,8 @@ static void discard(problem *p)
     HPS_FREE(&p->floor);
     HPS_FREE(&p->hit);
     HPS_FREE(&p->dots);
+    HPS_FREE(&p->G_dec);
+    HPS_FREE(&p->G_enc);
     for (int i = 0; i < 6; i++) {
         HPS_FREE(&p->moment[i]);
     }
@@ -209,8 +214,42 @@ static void nest(const hps_kernels *kernels, hps_workspace *ws, problem *p, int6
     }
 }
 
-/* All kernels in turn, as a step calls them. */
-static void run(const hps_kernels *kernels, int threads, problem *p)
+/* The update from gradients made beforehand, some latents at a time. */
+static void update_in_parts(const hps_kernels *kernels, hps_workspace *ws, const hps_update *families,
+                            const hps_encoder *enc, problem *p)
+{
+    const shape *s = &p->s;
+    int64_t *column = p->fixed + s->n, *square = column + s->d;
+    float row_norm, bias;
+
+    kernels->gradients(ws, families, 0, s->n, NULL, s->w, 0, NULL, p->ldd, p->G_dec);
+    kernels->gradients(ws, families, 0, s->n, p->latent, s->d, p->lde, p->y, p->lde, p->G_enc);
+    p->row_norm = p->bias = 0;
+    for (int64_t i = 0; i < s->n; i += 2 * HPS_BLOCK) {
+        const int64_t some = s->n - i < 2 * HPS_BLOCK ? s->n - i : 2 * HPS_BLOCK, c = i * p->ldd, r = i * p->lde;
+        const hps_state W_dec = {p->W_dec + c, p->moment[4] + c, p->moment[5] + c};
+        const hps_state W_enc = {p->W_enc + r, p->moment[0] + r, p->moment[1] + r};
+        const hps_state b_enc = {p->b_enc + i, p->moment[2] + i, p->moment[3] + i};
+        const hps_encoder part = {some, s->d, p->lde, enc->W_enc + r, enc->b_enc + i, p->latent + i, 0, 0};
+        hps_update u = {.adam = families->adam,
+                        .square_scale = families->square_scale,
+                        .norm_scale = families->norm_scale,
+                        .bias_scale = families->bias_scale,
+                        .apply = families->apply,
+                        .gradient = p->G_dec + c,
+                        .ldg = p->ldd};
+        kernels->update_decoder(ws, &u, some, s->w, p->ldd, p->parallel + i, &W_dec, square, p->fixed + i);
+        u.gradient = p->G_enc + r;
+        u.ldg = p->lde;
+        kernels->update_encoder(ws, &u, &part, p->lde, p->y, p->bias_gradient, &W_enc, &b_enc, square, column,
+                                &row_norm, &bias);
+        p->row_norm = fmaxf(p->row_norm, row_norm);
+        p->bias = fmaxf(p->bias, bias);
+    }
+}
+
+/* All kernels in turn, as a step calls them; with parts, gradients are made before they are used. */
+static void run(const hps_kernels *kernels, int threads, bool parts, problem *p)
 {
     const shape *s = &p->s;
     hps_workspace_size size = {.B = s->B, .d = s->d, .k_max = s->k, .own = s->n, .threads = threads};
@@ -255,6 +294,10 @@ static void run(const hps_kernels *kernels, int threads, problem *p)
     memset(p->fixed, 0, (size_t)(s->n + s->d + 1) * sizeof(int64_t));
     for (int pass = 0; pass < 2; pass++) {
         u.apply = pass == 1;
+        if (parts) {
+            update_in_parts(kernels, ws, &u, &enc, p);
+            continue;
+        }
         kernels->update_decoder(ws, &u, s->n, s->w, p->ldd, p->parallel, &W_dec, p->fixed + s->n + s->d, p->fixed);
         kernels->update_encoder(ws, &u, &enc, p->lde, p->y, p->bias_gradient, &W_enc, &b_enc, p->fixed + s->n + s->d,
                                 p->fixed + s->n, &p->row_norm, &p->bias);
@@ -365,13 +408,13 @@ int main(int argc, char **argv)
         make(&shapes[i], &reference);
         make(&shapes[i], &other);
         set(&reference);
-        run(all[0], 1, &reference);
+        run(all[0], 1, false, &reference);
         CHECK(reference.s.w == 0 || reference.slots.first[reference.s.B] > 0);
-        for (int c = 1; c < count; c++) {
-            for (int threads = 1; threads <= 3; threads += 2) {
+        for (int c = 0; c < count; c++) {
+            for (int way = 0; way < 4; way++) {
                 other.row_norm = other.bias = 0;
                 set(&other);
-                run(all[c], threads, &other);
+                run(all[c], way < 2 ? 1 : 3, way % 2 == 1, &other);
                 compare(&reference, &other);
             }
         }

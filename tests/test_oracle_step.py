@@ -20,6 +20,8 @@ CASES = [
     steps.Case("plain", 1, {}),
     steps.Case("dataset, AuxK, clip", 2, {"data__scale": "dataset", "train__clip": 0.05, "train__aux__k": 8,
                                           "train__aux__dead_tokens": 192}, aux_steps=5),
+    steps.Case("three data groups, AuxK, clip", 6, {"train__groups": 3, "train__clip": 0.05, "train__aux__k": 8,
+                                                    "train__aux__dead_tokens": 192}, aux_steps=5),
     steps.Case("token, AuxK, average", 3, {"data__scale": "token", "train__ema": 0.9, "train__aux__k": 8,
                                            "train__aux__dead_tokens": 96}, aux_steps=5),
 ]

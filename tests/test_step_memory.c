@@ -1,8 +1,8 @@
 /*
- * The step loop allocates nothing, with any selection and objective, AuxK and the clip included; a trainer gives back all
+ * The step loop allocates nothing, with any selection and objective, AuxK, the clip and data groups included; a trainer gives back all
  * that it took.
  *
- * ranks: 1 3
+ * ranks: 1 3 4
  */
 #include "hpsae/base/memory.h"
 #include "hpsae/base/rng.h"
@@ -11,10 +11,14 @@
 
 enum { N = 200, D = 70, TOKENS = 64, STEPS = 6 };
 
-static void set_batch(float *x, int64_t ld, int64_t step)
+/* The group's tokens of a batch. */
+static void set_batch(const hps_grid *grid, float *x, int64_t ld, int64_t step)
 {
-    for (int64_t i = 0; i < TOKENS * D; i++) {
-        x[i / D * ld + i % D] = (float)hps_random_normal(2, HPS_DRAW_TEST, (uint64_t)step, (uint64_t)i);
+    const int64_t mine = TOKENS / grid->R * D;
+
+    for (int64_t i = 0; i < mine; i++) {
+        x[i / D * ld + i % D] =
+            (float)hps_random_normal(2, HPS_DRAW_TEST, (uint64_t)step, (uint64_t)(grid->r * mine + i));
     }
 }
 
@@ -77,9 +81,9 @@ static void run(const hps_grid *grid, const hps_kernels *kernels, const variant 
     CHECK(hps_trainer_create(grid, kernels, model, &options, &trainer) == HPS_OK);
     for (int64_t step = 0; step < STEPS; step++) {
         before = step == 0 ? hps_memory_allocations() : before;
-        set_batch(hps_trainer_forward(trainer)->y, model->lde, step);
+        set_batch(grid, hps_trainer_forward(trainer)->y, model->lde, step);
         if (v->rule == HPS_PICK_GRADIENT) {
-            set_batch(hps_trainer_forward(trainer)->g, model->lde, STEPS + step);
+            set_batch(grid, hps_trainer_forward(trainer)->g, model->lde, STEPS + step);
         }
         CHECK(hps_trainer_step(trainer, &flag, &report) == HPS_OK);
         with_aux += report.aux_fvu > 0;
@@ -94,17 +98,24 @@ int main(int argc, char **argv)
 {
     const hps_kernels *all[HPS_KERNELS_MAX];
     hps_grid grid;
+    int ranks;
 
     MPI_Init(&argc, &argv);
+    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
     const int count = hps_kernels_all(all);
-    CHECK(hps_grid_create(MPI_COMM_WORLD, 1, &grid) == HPS_OK);
-    for (int c = 0; c < count; c++) {
-        for (size_t v = 0; v < sizeof(variants) / sizeof(variants[0]); v++) {
-            run(&grid, all[c], &variants[v]);
+    for (int groups = 1; groups <= ranks; groups *= 2) {
+        if (ranks % groups != 0) {
+            break;
         }
+        CHECK(hps_grid_create(MPI_COMM_WORLD, groups, &grid) == HPS_OK);
+        for (int c = groups == 1 ? 0 : count - 1; c < count; c++) {
+            for (size_t v = 0; v < sizeof(variants) / sizeof(variants[0]); v++) {
+                run(&grid, all[c], &variants[v]);
+            }
+        }
+        hps_grid_destroy(&grid);
     }
     tap_case("no allocation in the step loop");
-    hps_grid_destroy(&grid);
     CHECK(hps_memory_arrays() == 0);
     tap_case("all memory was given back");
     tap_done();

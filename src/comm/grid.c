@@ -11,10 +11,11 @@ hps_status hps_grid_create(MPI_Comm world, int groups, hps_grid *grid)
     HPS_MPI(MPI_Comm_size(world, &size));
     HPS_MPI(MPI_Comm_rank(world, &rank));
     if (groups < 1 || size % groups != 0) {
-        return hps_fail(HPS_ECONFIG,
-                        "%d data groups do not divide the %d ranks; set train.groups to a divisor, or start a multiple of "
-                        "it as ranks",
-                        groups, size);
+        return hps_fail(
+            HPS_ECONFIG,
+            "%d data groups do not divide the %d ranks; set train.groups to a divisor, or start a multiple of "
+            "it as ranks",
+            groups, size);
     }
     grid->world = world;
     grid->R = groups;

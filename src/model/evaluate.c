@@ -22,8 +22,8 @@ typedef struct {
     int64_t active;       /* such slots of all tokens */
     int64_t *fired, *own; /* [n] counts; ours when the caller has none */
     hps_error_sums sums;
-    hps_slots group;  /* slots between two prefixes */
-    int64_t capacity; /* of group */
+    hps_slots group;        /* slots between two prefixes */
+    int64_t capacity;       /* of group */
     hps_group_sums *groups; /* NULL with one data group */
     hps_first_order effect;
 } pass;

@@ -15,11 +15,12 @@
 #include <stdint.h>
 
 typedef struct {
-    MPI_Comm world;  /* borrowed */
-    MPI_Comm model;  /* the P ranks of this data group; owned */
-    MPI_Comm groups; /* the R ranks, one of each group in their order, that hold the same part; owned; NULL with one group */
-    int R, P;        /* data groups, model ranks */
-    int r, p;        /* this rank's group, and its rank within it */
+    MPI_Comm world; /* borrowed */
+    MPI_Comm model; /* the P ranks of this data group; owned */
+    MPI_Comm
+        groups; /* the R ranks, one of each group in their order, that hold the same part; owned; NULL with one group */
+    int R, P;   /* data groups, model ranks */
+    int r, p;   /* this rank's group, and its rank within it */
 } hps_grid;
 
 /*

@@ -89,7 +89,8 @@ typedef struct {
     double norm_scale;   /* fixed point of squared row norms */
     double bias_scale;   /* fixed point of the gradient of b */
     bool apply;          /* false: only sums of the gradient, nothing is changed */
-    const float *gradient; /* [rows, ldg] of the rows to update, made by `gradients` and summed; NULL: by the families */
+    const float
+        *gradient; /* [rows, ldg] of the rows to update, made by `gradients` and summed; NULL: by the families */
     int64_t ldg;
 } hps_update;
 

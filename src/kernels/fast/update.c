@@ -79,8 +79,8 @@ void FAST(gradients)(hps_workspace *ws, const hps_update *u, int64_t first, int6
 
 #pragma omp parallel for schedule(dynamic, 64) num_threads(ws->size.threads)
     for (int64_t i = 0; i < count; i++) {
-        gradient_row(u, y != NULL ? latent[first + i] : first + i, padded, ldy, y,
-                     ws->thread[omp_get_thread_num()].sum, G + i * ldg);
+        gradient_row(u, y != NULL ? latent[first + i] : first + i, padded, ldy, y, ws->thread[omp_get_thread_num()].sum,
+                     G + i * ldg);
     }
 }
 
