@@ -191,6 +191,14 @@ def one_rank_alone():
               f"status {done.returncode}\n{done.stdout}{done.stderr}")
 
 
+def one_group_alone():
+    """A row that one data group meets in training, on one of its ranks: the others learn of it."""
+    refusal.check("NaN in one data group",
+                  ["train", "c.yaml", "-s", "data.store=nan.h5", "-s", "output=new", "-s", "train.groups=2", "-s",
+                   "train.sample=2"], {2: "rank 0: " + NAN_ROW, 4: "rank 1: " + NAN_ROW}, ranks=(2, 4), leaves=FAILED)
+    shutil.rmtree("new", ignore_errors=True)
+
+
 def full_disk():
     """A file system of 64 KiB, all but full."""
     os.mkdir("small")
@@ -231,6 +239,7 @@ with program.Directory() as directory:
         shutil.rmtree("new", ignore_errors=True)
     fewer_latents_than_ranks()
     one_rank_alone()
+    one_group_alone()
     full_disk()
     os.chdir("/")
 tap.done()

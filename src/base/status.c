@@ -43,7 +43,9 @@ hps_status hps_agree(MPI_Comm comm, hps_status mine)
     struct {
         int code, rank;
     } local = {.code = (int)mine}, worst;
+    static const char prefix[] = "rank ";
     char shared[HPS_MESSAGE_MAX];
+    int named;
 
     HPS_MPI(MPI_Comm_rank(comm, &local.rank));
     HPS_MPI(MPI_Allreduce(&local, &worst, 1, MPI_2INT, MPI_MAXLOC, comm));
@@ -58,7 +60,12 @@ hps_status hps_agree(MPI_Comm comm, hps_status mine)
     if (alike) {
         return (hps_status)worst.code;
     }
-    return hps_fail((hps_status)worst.code, "rank %d: %.*s", worst.rank, HPS_MESSAGE_MAX - 32, shared);
+    HPS_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &named));
+    HPS_MPI(MPI_Bcast(&named, 1, MPI_INT, worst.rank, comm));
+    if (strncmp(shared, prefix, sizeof(prefix) - 1) == 0) {
+        return hps_fail((hps_status)worst.code, "%s", shared);
+    }
+    return hps_fail((hps_status)worst.code, "%s%d: %.*s", prefix, named, HPS_MESSAGE_MAX - 32, shared);
 }
 
 hps_status hps_share_status(MPI_Comm comm, hps_status of_rank_0)

@@ -124,9 +124,27 @@ static json_t *prefix_ev(const hps_evaluation *r)
     return list;
 }
 
+/* The data groups hold the same numbers, or a message was lost or a machine computes wrongly. */
+static hps_status groups_agree(const hps_training *t, uint64_t checksum)
+{
+    uint64_t ends[2] = {checksum, ~checksum};
+
+    if (t->grid.R > 1) {
+        HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, ends, 2, MPI_UINT64_T, MPI_MAX, t->grid.groups));
+    }
+    if (ends[0] == ~ends[1]) {
+        return HPS_OK;
+    }
+    return hps_fail(HPS_EINTERNAL,
+                    "step %lld: the data groups' parameters differ: a machine of this job computes wrongly, or this is a "
+                    "fault of the program; the last checkpoint is as it was",
+                    (long long)t->model->step);
+}
+
 hps_status hps_training_record(hps_training *t, const hps_step_report *r, const hps_interval *i, bool evaluated)
 {
     const hps_checksum sum = hps_model_checksum(t->grid.model, t->model);
+    HPS_TRY(hps_agree(t->world, groups_agree(t, sum.values)));
     json_t *seconds = phases(t, i);
     hps_status status = HPS_OK;
     char hex[17];

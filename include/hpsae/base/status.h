@@ -55,7 +55,7 @@ hps_status hps_fail(hps_status code, const char *format, ...) __attribute__((for
 /*
  * Collective over comm.  Returns on every rank the same status, HPS_OK if all ranks brought it, else the largest code
  * brought; the message is then, on every rank, that of the lowest rank that brought the code, with "rank N: " in front
- * when not all ranks failed alike.  Cost: one small allreduce; a broadcast more only after a failure.
+ * (N in MPI_COMM_WORLD) when not all ranks failed alike and it does not stand there already.  Cost: one small allreduce; a broadcast more only after a failure.
  */
 hps_status hps_agree(MPI_Comm comm, hps_status mine);
 
