@@ -192,10 +192,10 @@ def one_rank_alone():
 
 
 def one_group_alone():
-    """A row that one data group meets in training, on one of its ranks: the others learn of it."""
+    """A row that the second data group meets in training, on one of its ranks: the others learn of it."""
     refusal.check("NaN in one data group",
                   ["train", "c.yaml", "-s", "data.store=nan.h5", "-s", "output=new", "-s", "train.groups=2", "-s",
-                   "train.sample=2"], {2: "rank 0: " + NAN_ROW, 4: "rank 1: " + NAN_ROW}, ranks=(2, 4), leaves=FAILED)
+                   "train.sample=2", "-s", "train.seed=2"], {2: "rank 1: " + NAN_ROW, 4: "rank 3: " + NAN_ROW}, ranks=(2, 4), leaves=FAILED)
     shutil.rmtree("new", ignore_errors=True)
 
 

@@ -80,18 +80,20 @@ with program.Directory() as path:
     status, out, err = program.run(2, "train", settings, "--dry-run", "-s", f"output={path}/other")
     tap.check(status == 0 and not os.path.exists(f"{path}/other"), "a dry run writes nothing", out + err)
 
-for ranks in (1, 3):
+for ranks, groups in ((1, 1), (3, 1), (4, 2)):
     with program.Directory() as path:
         trained.make_store(path, 4000, 192)
-        settings = trained.write_config(path, model__latents=30000, train__tokens=600, train__eval_steps=0)
+        settings = trained.write_config(path, model__latents=30000, train__tokens=600, train__eval_steps=0,
+                                        train__groups=groups)
         status, out, err = program.run(ranks, "train", settings)
-        tap.check(status == 0, f"memory on {ranks} ranks: the run ends", out + err)
+        name = f"memory on {ranks} ranks{f', {groups} data groups' if groups > 1 else ''}"
+        tap.check(status == 0, f"{name}: the run ends", out + err)
         memory = trained.run_facts(os.path.join(path, "run"))["memory_bytes"]
-        state = 3 * 4 * (2 * 30000 * 192 + 30000) / ranks
+        state = 3 * 4 * (2 * 30000 * 192 + 30000) / (ranks / groups)
         # What MPI and HDF5 take while they work is not known beforehand; 40 MiB stand for it.
         stated = 1.25 * state + memory["buffers"] + memory["starting"] + memory["libraries"] + 40 * MIB
-        tap.check(memory["state"] <= 1.1 * state + MIB, f"memory on {ranks} ranks: parameters and moments are divided",
+        tap.check(memory["state"] <= 1.1 * state + MIB, f"{name}: parameters and moments are divided",
                   memory)
-        tap.check(memory["resident_peak"] <= stated, f"memory on {ranks} ranks: resident within what was stated",
+        tap.check(memory["resident_peak"] <= stated, f"{name}: resident within what was stated",
                   f"{memory}, {stated / MIB:.0f} MiB")
 tap.done()
