@@ -135,10 +135,11 @@ static hps_status groups_agree(const hps_training *t, uint64_t checksum)
     if (ends[0] == ~ends[1]) {
         return HPS_OK;
     }
-    return hps_fail(HPS_EINTERNAL,
-                    "step %lld: the data groups' parameters differ: a machine of this job computes wrongly, or this is a "
-                    "fault of the program; the last checkpoint is as it was",
-                    (long long)t->model->step);
+    return hps_fail(
+        HPS_EINTERNAL,
+        "step %lld: the data groups' parameters differ: a machine of this job computes wrongly, or this is a "
+        "fault of the program; the last checkpoint is as it was",
+        (long long)t->model->step);
 }
 
 hps_status hps_training_record(hps_training *t, const hps_step_report *r, const hps_interval *i, bool evaluated)
