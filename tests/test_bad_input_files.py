@@ -191,12 +191,15 @@ def one_rank_alone():
               f"status {done.returncode}\n{done.stdout}{done.stderr}")
 
 
-def one_group_alone():
+def data_groups():
     """A row that the second data group meets in training, on one of its ranks: the others learn of it."""
     refusal.check("NaN in one data group",
                   ["train", "c.yaml", "-s", "data.store=nan.h5", "-s", "output=new", "-s", "train.groups=2", "-s",
                    "train.sample=2", "-s", "train.seed=2"], {2: "rank 1: " + NAN_ROW, 4: "rank 3: " + NAN_ROW}, ranks=(2, 4), leaves=FAILED)
     shutil.rmtree("new", ignore_errors=True)
+    refusal.check("a checkpoint of another number of data groups", ["train", "c.yaml", "-s", "train.groups=2"],
+                  f"{CHECKPOINT}: a checkpoint of another configuration (train.groups: 2 here, 1 there); give it back its "
+                  "values, or choose another output", ranks=(2,))
 
 
 def full_disk():
@@ -239,7 +242,7 @@ with program.Directory() as directory:
         shutil.rmtree("new", ignore_errors=True)
     fewer_latents_than_ranks()
     one_rank_alone()
-    one_group_alone()
+    data_groups()
     full_disk()
     os.chdir("/")
 tap.done()

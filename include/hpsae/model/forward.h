@@ -79,7 +79,7 @@ void hps_forward_destroy(hps_forward **forward);
 void hps_forward_refresh(hps_forward *f);
 
 /*
- * Collective over grid->model.  From x in f->y (B tokens): y = x - b and the slots of each token.  Errors, on every
+ * Collective over grid->model, or for a shared pick over all data groups.  From x in f->y (B tokens): y = x - b and the slots of each token.  Errors, on every
  * rank: HPS_EARG when a threshold lets through more than f->capacity; HPS_ENUMERIC when so many pre-activations of a batch
  * are equal that no cut separates k B of them.
  */

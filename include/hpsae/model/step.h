@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 typedef struct {
-    int64_t B;                /* tokens a step */
+    int64_t B;                /* tokens a step, of all data groups; a multiple of their number */
     double V;                 /* E|x - mean|^2: the loss is L / V (math.md 2) */
     hps_pick_rule rule;       /* HPS_PICK_TOPK, _BATCH or _GRADIENT */
     double alpha, beta;       /* of the last */
@@ -58,19 +58,19 @@ typedef struct {
 typedef struct hps_trainer hps_trainer;
 
 /*
- * Collective over grid->model.  Borrows grid, kernels and model, which has values, moments and fired (and the average if
+ * Collective over grid->model; each data group has one.  Borrows grid, kernels and model, which has values, moments and fired (and the average if
  * options->ema > 0).  Errors: those of hps_forward_create.  Release with hps_trainer_destroy (local).
  */
 hps_status hps_trainer_create(const hps_grid *grid, const hps_kernels *kernels, hps_model *model,
                               const hps_step_options *options, hps_trainer **trainer);
 void hps_trainer_destroy(hps_trainer **trainer);
 
-/* Local.  The trainer's forward pass: the batch goes into forward->y [B, lde], with HPS_PICK_GRADIENT its gradients into
- * forward->g. */
+/* Local.  The trainer's forward pass: the data group's tokens of the batch go into forward->y [B / groups, lde], with
+ * HPS_PICK_GRADIENT their gradients into forward->g. */
 hps_forward *hps_trainer_forward(hps_trainer *trainer);
 
 /*
- * Collective over grid->model.  One step on the batch in forward->y.  `flag` (>= 0) becomes its maximum over the ranks,
+ * Collective over all ranks of the grid.  One step on the batch in forward->y, group after group.  `flag` (>= 0) becomes its maximum over the ranks,
  * so that a wish to stop reaches all of them without a message of its own.  Error, on every rank and before the model has
  * changed: HPS_ENUMERIC when the loss is not finite, those of hps_forward_select; after: when the update was not.
  */
