@@ -241,6 +241,7 @@ static void update_in_parts(const hps_kernels *kernels, hps_workspace *ws, const
         kernels->update_decoder(ws, &u, some, s->w, p->ldd, p->parallel + i, &W_dec, square, p->fixed + i);
         u.gradient = p->G_enc + r;
         u.ldg = p->lde;
+        u.first = i;
         kernels->update_encoder(ws, &u, &part, p->lde, p->y, p->bias_gradient, &W_enc, &b_enc, square, column,
                                 &row_norm, &bias);
         p->row_norm = fmaxf(p->row_norm, row_norm);

@@ -111,6 +111,7 @@ static void use_encoder(void *context, int64_t first, int64_t count, const float
     enc.latent += first;
     u.gradient = values;
     u.ldg = p->ldg;
+    u.first = first;
     p->kernels->update_encoder(p->ws, &u, &enc, p->ldy, p->y, p->bias_gradient, &rows, &biases, p->square, p->column,
                                &row_norm, &bias);
     p->row_norm = fmaxf(p->row_norm, row_norm);

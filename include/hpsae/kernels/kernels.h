@@ -92,6 +92,7 @@ typedef struct {
     const float
         *gradient; /* [rows, ldg] of the rows to update, made by `gradients` and summed; NULL: by the families */
     int64_t ldg;
+    int64_t first; /* and number among the rank's of the first of those encoder rows, a multiple of HPS_BLOCK; else 0 */
 } hps_update;
 
 typedef struct {
@@ -185,8 +186,8 @@ typedef struct {
      * Encoder rows and biases of the rank's own latents.  Gradient g = sum over families of c * (sum of dz y); that of
      * b_enc is bias_gradient[i] (i global).  *square as above, biases included.  Adds to column[j], over blocks of
      * HPS_BLOCK latents in fixed point (bias_scale), sum_i bias_gradient[i] e_ij of the rows before the update.  With
-     * apply: Adam; *row_norm and *bias become the largest |row| (canonical) and |b_enc| after it.  With u->gradient as above;
-     * some latents begin at a multiple of HPS_BLOCK.
+     * apply: Adam; *row_norm and *bias become the largest |row| (canonical) and |b_enc| after it.  With u->gradient as above,
+     * pointers to encoder row u->first.
      */
     void (*update_encoder)(hps_workspace *ws, const hps_update *u, const hps_encoder *enc, int64_t ldy, const float *y,
                            const float *bias_gradient, const hps_state *W_enc, const hps_state *b_enc, int64_t *square,

@@ -184,7 +184,7 @@ void FAST(update_encoder)(hps_workspace *ws, const hps_update *u, const hps_enco
             largest_bias = fmaxf(largest_bias, fabsf(b_enc->value[l]));
         }
         if (u->apply) {
-            fast_pack_panel(ws, me, &ws->panels, l0 / PANEL, enc, l0, l1 - l0, NULL);
+            fast_pack_panel(ws, me, &ws->panels, (u->first + l0) / PANEL, enc, l0, l1 - l0, NULL);
         }
     }
     for (int i = 0; i < ws->size.threads; i++) {
