@@ -34,7 +34,8 @@ static hps_status allocate(hps_forward *f, const hps_forward_options *o)
     const hps_model *m = f->model;
     enum { WIDE = 512 }; /* by gradient many values of a token are in question */
     const int64_t k_max = serves(o, HPS_PICK_GRADIENT) && o->k_max < WIDE ? WIDE : o->k_max;
-    const hps_workspace_size size = {.B = f->B, .d = m->shard.d, .k_max = k_max, .own = m->shard.own, .threads = f->threads};
+    const hps_workspace_size size = {
+        .B = f->B, .d = m->shard.d, .k_max = k_max, .own = m->shard.own, .threads = f->threads};
 
     if (o->k_max > 0 && f->B > INT32_MAX / 8 / o->k_max / (o->shared ? f->grid->R : 1)) {
         return hps_fail(HPS_ECONFIG,
