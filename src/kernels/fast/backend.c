@@ -30,7 +30,7 @@ static void panels_destroy(fast_panels *p)
 
 static hps_status panels_create(int64_t depth, int64_t panels, fast_panels *p)
 {
-    HPS_TRY(HPS_ALLOC(&p->word, panels * depth * PANEL, "encoder packed for screening"));
+    HPS_TRY(HPS_ALLOC(&p->word, panels * product_panel_words(depth), "encoder packed for screening"));
     HPS_TRY(HPS_ALLOC(&p->bias, panels * PANEL, "encoder packed for screening"));
     HPS_TRY(HPS_ALLOC(&p->norm, panels, "encoder packed for screening"));
     HPS_TRY(HPS_ALLOC(&p->lost, panels, "encoder packed for screening"));
@@ -83,8 +83,8 @@ static hps_status thread_create(const hps_workspace *ws, fast_thread *t)
     /* A vector is stored whole behind the last candidate that was put aside. */
     const int64_t pending = TOKENS * ws->capacity + HPS_LANES;
 
-    HPS_TRY(HPS_ALLOC(&t->token, TOKENS * ws->depth, "packed tokens"));
-    HPS_TRY(HPS_ALLOC(&t->packed, ws->depth + PANEL, "packed tokens"));
+    HPS_TRY(HPS_ALLOC(&t->token, TOKENS * product_row_words(ws->depth), "packed tokens"));
+    HPS_TRY(HPS_ALLOC(&t->packed, product_row_words(ws->depth), "packed tokens"));
     HPS_TRY(HPS_ALLOC(&t->a, TOKENS, "error bounds"));
     HPS_TRY(HPS_ALLOC(&t->b, TOKENS, "error bounds"));
     HPS_TRY(HPS_ALLOC(&t->tile, (chunked ? GROUP * TOKENS : 2 * STRIP) * PANEL, "screened tiles"));
@@ -146,5 +146,6 @@ const hps_kernels FAST(kernels) = {
     .update_encoder = FAST(update_encoder),
     .normalise = FAST(normalise),
     .screen_peak = FAST(screen_peak),
+    .screen_trial = FAST(screen_trial),
     .float_peak = FAST(float_peak),
 };

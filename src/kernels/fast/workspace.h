@@ -89,6 +89,7 @@ void FAST(update_encoder)(hps_workspace *ws, const hps_update *u, const hps_enco
 void FAST(normalise)(hps_workspace *ws, int64_t n, int64_t w, int64_t ldd, const int64_t *norm, double norm_scale,
                      float *W_dec);
 double FAST(screen_peak)(int64_t rounds);
+double FAST(screen_trial)(int64_t rounds);
 double FAST(float_peak)(int64_t rounds);
 
 #endif

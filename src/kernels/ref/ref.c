@@ -402,5 +402,6 @@ const hps_kernels NAME(hps_kernels_ref_, HPS_ISA) = {
     .update_encoder = update_encoder,
     .normalise = normalise,
     .screen_peak = peak,
+    .screen_trial = peak,
     .float_peak = peak,
 };
