@@ -8,6 +8,7 @@
 #include "hpsae/comm/grid.h"
 #include "hpsae/comm/lists.h"
 #include "hpsae/comm/merge.h"
+#include "hpsae/comm/merge_pieces.h"
 #include "hpsae/kernels/kernels.h"
 #include "hpsae/model/model.h"
 
@@ -49,9 +50,11 @@ typedef struct {
     hps_model *model;
     hps_workspace *ws;
     hps_merge merge;
+    hps_merge_pieces pieces;
     int64_t B, k;
     int64_t capacity; /* slots that a batch may have */
     int threads;
+    int64_t piece;   /* tokens whose candidates travel while the next are encoded (HPS_PICK_TOPK with several ranks) */
     int32_t *latent; /* [own] */
     hps_encoder encoder;
     float *y;        /* [B, lde] x - b; callers put x here */
