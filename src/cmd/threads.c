@@ -13,9 +13,10 @@ hps_status hps_threads_choose(MPI_Comm world, hps_config *config, bool warns)
 
     HPS_TRY(hps_node_ask(world, &node));
     const int share = CPU_COUNT(&node.mask[node.rank]) / hps_node_sharing(&node, node.rank);
-    const int threads = set ? (int)config->grid.threads : said ? omp_get_max_threads() : share < 1 ? 1 : share;
+    int threads = said ? omp_get_max_threads() : share < 1 ? 1 : share;
 
     if (config != NULL) {
+        threads = set ? (int)config->grid.threads : threads;
         config->grid.threads = threads;
     }
     omp_set_num_threads(threads);

@@ -67,10 +67,11 @@ static void spread_next(void *context)
     }
 }
 
-/* The step's batch; the next one is then read while this one is computed on. */
+/* The data group's tokens of the step's batch; those of the next are then read while these are computed on. */
 static hps_status take_batch(const hps_training *t)
 {
-    const int64_t position = t->model->tokens, B = t->options.B, lde = t->model->lde;
+    const int64_t B = t->options.B / t->grid.R, position = t->model->tokens + t->grid.r * B, lde = t->model->lde;
+    const int64_t next = position + t->options.B;
     const bool ahead = t->config->train.read_ahead && t->model->step + 1 < t->options.steps;
     const hps_forward *f = hps_trainer_forward(t->trainer);
 
@@ -79,10 +80,10 @@ static hps_status take_batch(const hps_training *t)
         HPS_TRY(hps_feed_batch(t->gradients, position, B, lde, f->g));
     }
     if (ahead) {
-        hps_feed_begin(t->feed, position + B, B);
+        hps_feed_begin(t->feed, next, B);
     }
     if (ahead && t->gradients != NULL) {
-        hps_feed_begin(t->gradients, position + B, B);
+        hps_feed_begin(t->gradients, next, B);
     }
     return HPS_OK;
 }
@@ -167,7 +168,8 @@ static hps_status loop(hps_training *t, int rank)
     hps_interval step, interval = {0}, shown = {0};
     double saved = hps_elapsed(), spoke = hps_elapsed();
 
-    hps_trainer_set_beside(t->trainer, spread_next, t);
+    hps_trainer_forward(t->trainer)->beside = spread_next;
+    hps_trainer_forward(t->trainer)->beside_context = t;
     while (t->model->step < t->options.steps) {
         double flag =
             (double)hps_wish_now(rank, c->output, c->train.max_minutes, 60 * c->train.checkpoint.every_minutes, saved);

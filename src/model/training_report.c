@@ -177,7 +177,8 @@ static json_t *prefix_ev(const hps_evaluation *r)
 hps_status hps_training_record(hps_training *t, const hps_step_report *r, const hps_interval *i, bool evaluated)
 {
     const hps_checksum sum = hps_model_checksum(t->grid.model, t->model);
-    json_t *seconds = phases(t, i), *of_input = input(t, i);
+    json_t *seconds = phases(t, i);
+    json_t *of_input = input(t, i);
     hps_status status = HPS_OK;
     char hex[17];
 

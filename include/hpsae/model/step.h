@@ -70,12 +70,6 @@ void hps_trainer_destroy(hps_trainer **trainer);
 hps_forward *hps_trainer_forward(hps_trainer *trainer);
 
 /*
- * Local.  From now on a step calls beside(context) between its phases, for what goes on meanwhile: at the same places on
- * every rank, first when the batch's latents are selected and forward->y is still needed.  NULL: nothing.
- */
-void hps_trainer_set_beside(hps_trainer *trainer, void (*beside)(void *context), void *context);
-
-/*
  * Collective over grid->model.  One step on the batch in forward->y.  `flag` (>= 0) becomes its maximum over the ranks,
  * so that a wish to stop reaches all of them without a message of its own.  Error, on every rank and before the model has
  * changed: HPS_ENUMERIC when the loss is not finite, those of hps_forward_select; after: when the update was not.
