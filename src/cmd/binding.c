@@ -148,7 +148,7 @@ double hps_binding_judge(const hps_node *node, bool automatic, char *text, size_
 
 void hps_binding_warn(MPI_Comm world, hps_node *node, int threads, bool automatic)
 {
-    char text[512], host[128] = "";
+    char text[640], host[128] = "";
     struct {
         double value;
         int rank;
