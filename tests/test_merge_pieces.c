@@ -106,6 +106,7 @@ static void check_selection(const hps_grid *grid, const hps_kernels *kernels)
 int main(int argc, char **argv)
 {
     static const int64_t batches[] = {1, 2, 3, 5, 32, MOST};
+    const hps_kernels *all[HPS_KERNELS_MAX];
     hps_merge_pieces m;
     hps_grid grid;
 
@@ -123,8 +124,10 @@ int main(int argc, char **argv)
     tap_case("lists in pieces");
 
     CHECK(hps_grid_create(MPI_COMM_WORLD, 1, &grid) == HPS_OK);
-    check_selection(&grid, hps_kernels_choose(HPS_BACKEND_REF));
-    check_selection(&grid, hps_kernels_choose(HPS_BACKEND_AUTO));
+    const int count = hps_kernels_all(all);
+    for (int c = 0; c < count; c++) {
+        check_selection(&grid, all[c]);
+    }
     tap_case("a selection in pieces");
     hps_grid_destroy(&grid);
     CHECK(hps_memory_arrays() == 0);
