@@ -37,6 +37,18 @@ static char **copy_pointers(int argc, char *const *argv)
     return copy;
 }
 
+/* Commands whose speed is the job's; the others make do with any binding. */
+static bool computes(const char *command)
+{
+    static const char *const those[] = {"train", "eval", "encode", "bench"};
+    bool found = false;
+
+    for (size_t i = 0; i < sizeof(those) / sizeof(those[0]); i++) {
+        found = found || strcmp(command, those[i]) == 0;
+    }
+    return found;
+}
+
 static hps_status run_command(const hps_command_line *line, hps_context *context)
 {
     hps_status status = HPS_OK;
@@ -46,7 +58,9 @@ static hps_status run_command(const hps_command_line *line, hps_context *context
                                  &context->config);
     }
     if (status == HPS_OK) {
-        hps_threads_choose(context->world, context->config);
+        status = hps_threads_choose(context->world, context->config, computes(context->command));
+    }
+    if (status == HPS_OK) {
         status = line->command->run(context);
     }
     hps_config_destroy(&context->config);

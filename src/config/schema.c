@@ -122,6 +122,8 @@ const hps_key hps_schema[] = {
      .unit = "steps", .help = "between evaluations on the held-out rows; 0: only at the end"},
     {"train.max_minutes", HPS_KEY_REAL, AT(train.max_minutes), "0", RANGE(0, ANY), .used = HPS_FOR_TRAIN,
      .unit = "minutes", .help = "then stop with a checkpoint, exit status 75; 0: no limit"},
+    {"train.read_ahead", HPS_KEY_BOOL, AT(train.read_ahead), "true", .used = HPS_FOR_TRAIN,
+     .help = "read the next batch while a step computes; the result is the same bits"},
     {"train.resume", HPS_KEY_STRING, AT(train.resume), "auto", .used = HPS_FOR_TRAIN,
      .help = "auto: from the newest checkpoint in output, if any; never; or the path of a checkpoint"},
 

@@ -8,6 +8,8 @@
 
 #include <omp.h>
 
+enum { PIECE = 1024 }; /* below that the encoder's product loses */
+
 static bool serves(const hps_forward_options *o, hps_pick_rule rule)
 {
     return (o->rules & 1u << rule) != 0;
@@ -39,6 +41,7 @@ static hps_status allocate(hps_forward *f, const hps_forward_options *o)
                         "smaller train.batch",
                         (long long)f->B, (long long)o->k_max);
     }
+    HPS_TRY(hps_merge_pieces_create(f->grid->P, f->threads, &f->pieces));
     HPS_TRY(HPS_ALLOC(&f->latent, m->shard.own, "latent numbers"));
     HPS_TRY(HPS_ALLOC(&f->y, f->B * m->lde, "batch of activations"));
     HPS_TRY(HPS_ALLOC(&f->y_norm, f->B, "norms of activations"));
@@ -71,6 +74,7 @@ hps_status hps_forward_create(const hps_grid *grid, const hps_kernels *kernels, 
         f->B = options->B;
         f->k = options->k;
         f->threads = options->threads;
+        f->piece = PIECE;
         f->capacity = slots_of(model, options);
         status = allocate(f, options);
     }
@@ -95,6 +99,7 @@ void hps_forward_destroy(hps_forward **forward)
         return;
     }
     hps_merge_destroy(&f->merge);
+    hps_merge_pieces_destroy(&f->pieces);
     if (f->ws != NULL) {
         f->kernels->workspace_destroy(&f->ws);
     }

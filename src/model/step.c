@@ -427,6 +427,7 @@ static hps_status update(hps_trainer *t, bool has_aux, hps_step_report *report)
         hps_bucket_fill(t->options.B, m->shard.n, &t->aux->slots, &t->aux->bucket);
     }
     hps_latent_sums(m->shard.n, u.families, u.family, t->options.threads, t->parallel, t->bias_gradient);
+    hps_forward_beside(t->forward);
     if (t->options.clip > 0) {
         u.apply = false;
         gradient_pass(t, &u);
@@ -436,6 +437,7 @@ static hps_status update(hps_trainer *t, bool has_aux, hps_step_report *report)
         u.adam.factor = report->grad_norm > t->options.clip ? (float)(t->options.clip / report->grad_norm) : 1;
     }
     gradient_pass(t, &u);
+    hps_forward_beside(t->forward);
     report->seconds[HPS_PHASE_UPDATE] = omp_get_wtime() - begin;
     begin = omp_get_wtime();
     hps_sum_fixed(comm, t->fixed, all);
@@ -528,8 +530,10 @@ hps_status hps_trainer_step(hps_trainer *t, double *flag, hps_step_report *repor
     HPS_TRY(hps_forward_select(f, o->B, &pick));
     report->seconds[HPS_PHASE_ENCODE] = f->seconds_encode;
     report->seconds[HPS_PHASE_SELECT] = f->seconds_merge;
+    hps_forward_beside(t->forward);
     double begin = omp_get_wtime();
     decode(t);
+    hps_forward_beside(t->forward);
     report->seconds[HPS_PHASE_DECODE] = omp_get_wtime() - begin;
 
     begin = omp_get_wtime();
@@ -538,6 +542,7 @@ hps_status hps_trainer_step(hps_trainer *t, double *flag, hps_step_report *repor
     if (has_aux) {
         hps_aux_forward(t->aux, f, o->B, o->dead_tokens, t->bound);
     }
+    hps_forward_beside(t->forward);
     report->seconds[HPS_PHASE_AUX] = omp_get_wtime() - begin;
 
     begin = omp_get_wtime();

@@ -115,6 +115,7 @@ typedef struct {
         int64_t log_steps;  /* a line in metrics.jsonl, with the checksum, every so many steps */
         int64_t eval_steps; /* held-out ev every so many steps; 0: only at the end */
         double max_minutes; /* 0: no limit */
+        bool read_ahead;    /* the next batch is read while a step computes */
         char *resume;       /* auto | never | PATH */
     } train;
 

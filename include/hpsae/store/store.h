@@ -53,7 +53,7 @@ hps_status hps_store_open_gradients(MPI_Comm comm, int64_t count, char *const *p
 
 /*
  * Local.  Reads rows [row, row + count) as stored: words [count, d] of info->dtype, tight.  Any rank may read any rows
- * at any time, from one thread at a time.  Errors: HPS_EIO (file, row), HPS_EARG if the rows are not in the store.
+ * at any time, from any thread, while no other makes HDF5 calls but these.  Errors: HPS_EIO (file, row), HPS_EARG if the rows are not in the store.
  */
 hps_status hps_store_read(hps_store *store, int64_t row, int64_t count, void *words);
 
