@@ -4,6 +4,7 @@
 #include "hpsae/base/memory.h"
 #include "hpsae/model/checkpoint.h"
 #include "hpsae/model/initialise.h"
+#include "hpsae/model/train.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -183,12 +184,11 @@ static hps_nest_options nest_options(const hps_config *c)
                               .seed = (uint64_t)c->train.seed};
 }
 
-static hps_step_options step_options(const hps_training *t, double V)
+hps_step_options hps_step_options_from(const hps_config *c, double V)
 {
     static const hps_pick_rule rules[] = {[HPS_SELECT_TOPK] = HPS_PICK_TOPK,
                                           [HPS_SELECT_BATCH_TOPK] = HPS_PICK_BATCH,
                                           [HPS_SELECT_GRADIENT] = HPS_PICK_GRADIENT};
-    const hps_config *c = t->config;
 
     return (hps_step_options){.B = c->train.batch,
                               .V = V,
@@ -257,7 +257,7 @@ static hps_status make_trainer(hps_training *t)
         hps_feed_set_norm(t->heldout, t->model->norm, t->model->scale);
     }
     HPS_TRY(hps_sample_take(&t->grid, t->feed, rows, t->dataset.info->d, fresh, &sample));
-    t->options = step_options(t, sample.V);
+    t->options = hps_step_options_from(c, sample.V);
     hps_status status = hps_trainer_create(&t->grid, t->kernels, t->model, &t->options, &t->trainer);
     if (status == HPS_OK && fresh) {
         status = hps_model_initialise(hps_trainer_forward(t->trainer), t->feed, &sample, (uint64_t)c->train.seed,
