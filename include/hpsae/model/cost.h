@@ -86,10 +86,10 @@ typedef struct {
 hps_cost_wire hps_cost_sends(const hps_cost_case *size, hps_phase phase);
 
 /*
- * Local.  Coefficients from limits alone: what each count costs where the phase runs at a stated share of the limit.
- * What hps_cost_fit starts from.
+ * Local.  Coefficients from c->limits alone: what each count costs where the phase runs at a stated share of the limit.
+ * A limit that is not above 0 (an allreduce on one rank) is taken from the built-in figures.
  */
-void hps_cost_assume(const hps_cost_limits *limits, double coefficient[HPS_PHASES][HPS_COST_FEATURES]);
+void hps_cost_assume(hps_calibration *c);
 
 /* Local.  The built-in figures: an AVX-512 server core of a shared host, a 100 Gbit/s network; assumed is true. */
 void hps_calibration_builtin(hps_calibration *c);
