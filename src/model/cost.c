@@ -34,16 +34,6 @@ static double known(double limit, double otherwise)
     return limit > 0 && isfinite(limit) ? limit : otherwise;
 }
 
-static double log2_up(int count)
-{
-    double rounds = 0;
-
-    for (int64_t reached = 1; reached < count; reached *= 2) {
-        rounds++;
-    }
-    return rounds;
-}
-
 /* Seconds of one: a float32 and a screening multiply-add of a thread, a byte streamed by a thread, a message, ... */
 typedef struct {
     double fma, screen, byte, message, sent, pair, read;
@@ -60,7 +50,7 @@ static unit units(const hps_calibration *c)
     return (unit){.fma = 2 / known(l->float32_flops, b->float32_flops),
                   .screen = 2 / known(l->screen_flops, b->screen_flops),
                   .byte = c->threads / known(l->memory_bytes, b->memory_bytes),
-                  .message = latency / log2_up(ranks),
+                  .message = latency / hps_cost_rounds(ranks),
                   .sent = ranks / (2.0 * (ranks - 1) * allreduce),
                   .pair = 1 / known(l->merge_pairs, b->merge_pairs),
                   .read = 1 / known(l->read_bytes, b->read_bytes)};
@@ -100,7 +90,8 @@ static double between_nodes(const hps_calibration *c, const hps_cost_case *size,
     }
     const hps_cost_wire wire = hps_cost_sends(size, phase);
     const double ranks = (double)size->R * size->P / size->nodes;
-    const double inside = log2_up((int)ranks), model = log2_up(size->P), all = log2_up(size->R * size->P);
+    const double inside = hps_cost_rounds((int)ranks), model = hps_cost_rounds(size->P),
+                 all = hps_cost_rounds(size->R * size->P);
     double rounds = 0, bytes = 0;
 
     if (size->P > ranks && model > 0) {
@@ -108,7 +99,7 @@ static double between_nodes(const hps_calibration *c, const hps_cost_case *size,
         bytes += wire.bytes;
     }
     if (size->R > 1) {
-        const double group = log2_up(size->R), outside = size->P > ranks ? group : fmin(group, all - inside);
+        const double group = hps_cost_rounds(size->R), outside = size->P > ranks ? group : fmin(group, all - inside);
         rounds += wire.group_messages * outside / group;
         bytes += wire.group_bytes;
     }

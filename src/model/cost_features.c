@@ -63,16 +63,6 @@ static share share_of(const hps_cost_case *c)
     return s;
 }
 
-static double rounds(int ranks)
-{
-    double count = 0;
-
-    for (int64_t reached = 1; reached < ranks; reached *= 2) {
-        count++;
-    }
-    return count;
-}
-
 /* Collectives of a phase among the model ranks. */
 static double collectives(const hps_cost_case *c, hps_phase phase)
 {
@@ -114,10 +104,11 @@ static double model_bytes(const hps_cost_case *c, const share *s, hps_phase phas
 hps_cost_wire hps_cost_sends(const hps_cost_case *c, hps_phase phase)
 {
     const share s = share_of(c);
-    hps_cost_wire wire = {.messages = rounds(c->P) * collectives(c, phase), .bytes = model_bytes(c, &s, phase)};
+    hps_cost_wire wire = {.messages = hps_cost_rounds(c->P) * collectives(c, phase),
+                          .bytes = model_bytes(c, &s, phase)};
 
     if (phase == HPS_PHASE_COMM && c->R > 1) {
-        wire.group_messages = 4 * rounds(c->R);
+        wire.group_messages = 4 * hps_cost_rounds(c->R);
         wire.group_bytes = 2 * (double)(c->R - 1) / c->R * sizeof(float) * s.parameters;
     }
     return wire;
@@ -152,7 +143,7 @@ static void choose(const hps_cost_case *c, const share *s, const hps_cost_wire *
 {
     x[0] = 1;
     x[1] = s->B * s->d / s->T;
-    x[2] = c->select == HPS_SELECT_TOPK ? s->B * s->k * rounds(c->P) : 0;
+    x[2] = c->select == HPS_SELECT_TOPK ? s->B * s->k * hps_cost_rounds(c->P) : 0;
     x[3] = wire->messages;
     x[4] = wire->bytes;
     x[5] = s->B * s->k;
@@ -181,7 +172,7 @@ static void revive(const hps_cost_case *c, const share *s, const hps_cost_wire *
         x[1] = s->dead * s->d * s->B / s->T;
         x[2] = least(s->aux, s->dead) * s->d * s->B / s->T;
         x[3] = s->B * s->aux * s->w / s->T;
-        x[4] = s->B * (double)c->aux_k * rounds(c->P);
+        x[4] = s->B * (double)c->aux_k * hps_cost_rounds(c->P);
         x[5] = wire->messages;
         x[6] = wire->bytes;
         x[7] = s->B * s->aux;

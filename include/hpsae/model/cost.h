@@ -65,6 +65,17 @@ typedef struct {
     int64_t count;
 } hps_calibration;
 
+/* Local.  ceil(log2 ranks): the messages that wait for one another in a collective of so many. */
+static inline double hps_cost_rounds(int ranks)
+{
+    double rounds = 0;
+
+    for (int64_t reached = 1; reached < ranks; reached *= 2) {
+        rounds++;
+    }
+    return rounds;
+}
+
 /* Local.  A phase as metrics.jsonl names it: "io" "encode" "select" "decode" "aux" "gradient_adam" "comm". */
 const char *hps_phase_name(hps_phase phase);
 
