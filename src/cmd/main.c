@@ -22,6 +22,7 @@ const hps_command hps_commands[] = {
     {"encode", hps_cmd_encode, true, "write the sparse codes of activations as a CSR matrix"},
     {"export", hps_cmd_export, true, "write a dictionary as a folder of SAELens or sparsify"},
     {"import", hps_cmd_import, true, "read such a folder as a model"},
+    {"bench", hps_cmd_bench, true, "measure this machine's limits, and how much of them a training step reaches"},
     {"info", hps_cmd_info, false, "tell what a file is, or what this program is and runs on"},
     {NULL, NULL, false, NULL},
 };
@@ -58,7 +59,7 @@ static hps_status start(int argc, char **argv, hps_context *context)
     hps_command_line line = {.command = NULL};
 
     hps_status status = hps_agree(context->world, hps_command_line_parse(argc, argv, &line));
-    hps_log_start(context->rank == 0, line.json);
+    hps_log_start(context->rank == 0, line.json && line.bench.output == NULL);
     if (status == HPS_OK && line.question != HPS_ASKS_NOTHING) {
         if (context->rank == 0) {
             hps_command_line_answer(&line);
@@ -68,6 +69,8 @@ static hps_status start(int argc, char **argv, hps_context *context)
         context->path = line.path;
         context->dry_run = line.dry_run;
         context->json = line.json;
+        context->bench = line.bench;
+        context->bench.json = line.json && line.bench.output == NULL;
         status = run_command(&line, context);
     }
     HPS_FREE(&line.overrides);

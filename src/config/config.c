@@ -12,6 +12,9 @@
 /* Far more than a configuration needs, far less than what would stall the reader. */
 enum { FILE_MAX = 1 << 20 };
 
+/* What stands for the file of a command that may do without. */
+static const char own_name[] = "the command's own case", own_text[] = "model: {latents: 16384, k: 32}\n";
+
 static hps_status create(const char *file, unsigned command, hps_config **config)
 {
     hps_config *new;
@@ -135,12 +138,14 @@ hps_status hps_config_read(MPI_Comm comm, const char *command, const char *path,
     char *text = NULL;
     int64_t length = 0;
 
-    hps_status status = create(path, hps_schema_command(command), config);
+    hps_status status = create(path != NULL ? path : own_name, hps_schema_command(command), config);
     if (status == HPS_OK) {
         status = HPS_ALLOC(&text, FILE_MAX + 1, "configuration file");
     }
     status = hps_agree(comm, status);
-    if (status == HPS_OK) {
+    if (status == HPS_OK && path == NULL) {
+        length = (int64_t)strlen(strcpy(text, own_text));
+    } else if (status == HPS_OK) {
         status = fetch(comm, path, text, &length);
     }
     if (status == HPS_OK) {

@@ -128,12 +128,18 @@ double hps_bench_float_peak(const hps_kernels *kernels, int64_t rounds);
 
 /* ---- phases -------------------------------------------------------------------------------------------------------- */
 
-/*
- * Collective over world.  Measures the steps of a case against the limits, says so in a table, and gives the keys phases and
- * step to the object `out` (rank 0).
- */
-hps_status hps_bench_phases(MPI_Comm world, hps_bench_case *c, const hps_bench_limits *limits, double seconds,
-                            json_t *out);
+/* Medians on this rank, and how many steps they are of. */
+typedef struct {
+    hps_bench_seconds median;
+    int64_t steps;
+} hps_bench_run_result;
+
+/* Collective over world.  Steps of a case, for about so many seconds. */
+hps_status hps_bench_steps(MPI_Comm world, hps_bench_case *c, double seconds, hps_bench_run_result *run);
+
+/* Collective over world.  Those steps against the limits: a table in the log, and the keys phases and step of `out`. */
+void hps_bench_phases(MPI_Comm world, const hps_bench_case *c, const hps_bench_limits *limits,
+                      const hps_bench_run_result *run, json_t *out);
 
 /* ---- what alternates ----------------------------------------------------------------------------------------------- */
 

@@ -182,9 +182,11 @@ static void step_log(const row *step, double messages, int64_t steps, int64_t B)
             100 * ratio(messages, step->mean));
 }
 
-static void report(MPI_Comm world, const hps_bench_case *c, const hps_bench_limits *limits,
-                   const hps_bench_seconds *median, int64_t steps, json_t *out)
+void hps_bench_phases(MPI_Comm world, const hps_bench_case *c, const hps_bench_limits *limits,
+                      const hps_bench_run_result *run, json_t *out)
 {
+    const hps_bench_seconds *median = &run->median;
+    const int64_t steps = run->steps;
     const hps_cost_case size = hps_bench_case_cost(c);
     share whole = {median->step, 0, HPS_LIMITS};
     row rows[HPS_PHASES];
@@ -208,14 +210,9 @@ static void report(MPI_Comm world, const hps_bench_case *c, const hps_bench_limi
     json_object_set_new(out, "step", step_json(&step, messages, steps, c->size.B));
 }
 
-hps_status hps_bench_phases(MPI_Comm world, hps_bench_case *c, const hps_bench_limits *limits, double seconds,
-                            json_t *out)
+hps_status hps_bench_steps(MPI_Comm world, hps_bench_case *c, double seconds, hps_bench_run_result *run)
 {
     const hps_bench_plan plan = {WARM, LEAST, MOST, seconds};
-    hps_bench_seconds median;
-    int64_t steps;
 
-    HPS_TRY(hps_bench_run(world, c, &plan, &median, &steps));
-    report(world, c, limits, &median, steps, out);
-    return HPS_OK;
+    return hps_bench_run(world, c, &plan, &run->median, &run->steps);
 }
