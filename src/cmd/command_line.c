@@ -196,7 +196,9 @@ static void print_help(const hps_command *only)
     help.doc = text;
     if (only != NULL) {
         snprintf(name, sizeof(name), "hpsae %s", only->name);
-        help.args_doc = strcmp(only->name, "bench") == 0 ? "[CONFIG.yaml]" : only->configured ? "CONFIG.yaml" : "[FILE]";
+        help.args_doc = strcmp(only->name, "bench") == 0 ? "[CONFIG.yaml]"
+                        : only->configured               ? "CONFIG.yaml"
+                                                         : "[FILE]";
         snprintf(text, sizeof(text), "%s", only->does);
     } else {
         strcat(text, "Commands:\n");

@@ -6,6 +6,7 @@
 #include "hpsae/base/memory.h"
 #include "hpsae/base/report.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,11 +45,11 @@ static hps_status choose_size(bench *b)
     if (!store) {
         return HPS_OK;
     }
-    hps_dataset dataset;
-    HPS_TRY(hps_dataset_open(b->world, c, NULL, false, &dataset));
-    b->size.d = dataset.info->d;
+    hps_dataset dataset = {NULL};
+    const hps_status status = hps_dataset_open(b->world, c, NULL, false, &dataset);
+    b->size.d = status == HPS_OK ? dataset.info->d : 0;
     hps_dataset_close(&dataset);
-    return HPS_OK;
+    return status;
 }
 
 static void count_ranks(bench *b)
@@ -81,17 +82,17 @@ static void describe(bench *b, const hps_bench_case *c)
     const char *cpu = cpu_name(facts);
 
     gethostname(host, sizeof(host) - 1);
-    b->out = json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:i,s:{s:i,s:i},s:{s:s,s:s}}", "format", "hpsae bench report 1",
-                       "version", hps_build_describe(), "cpu", cpu, "host", host, "ranks", b->ranks, "ranks_per_node",
-                       b->ranks_per_node, "threads", (int)c->config.grid.threads, "grid", "groups", c->grid.R,
-                       "model_ranks", c->grid.P, "kernels", "backend", c->size.kernels->name, "isa",
-                       c->size.kernels->isa);
-    json_object_set_new(
-        b->out, "case",
-        json_pack("{s:I,s:I,s:I,s:I,s:s,s:s,s:s}", "latents", (json_int_t)c->size.n, "d", (json_int_t)c->size.d, "k",
-                  (json_int_t)c->size.k, "batch", (json_int_t)c->size.B, "select", select_words[c->config.model.select],
-                  "objective", objective_words[c->config.train.objective], "data",
-                  c->feed != NULL ? c->dataset.info->hook : "random"));
+    b->out =
+        json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:i,s:{s:i,s:i},s:{s:s,s:s}}", "format", "hpsae bench report 1", "version",
+                  hps_build_describe(), "cpu", cpu, "host", host, "ranks", b->ranks, "ranks_per_node",
+                  b->ranks_per_node, "threads", (int)c->config.grid.threads, "grid", "groups", c->grid.R, "model_ranks",
+                  c->grid.P, "kernels", "backend", c->size.kernels->name, "isa", c->size.kernels->isa);
+    json_object_set_new(b->out, "case",
+                        json_pack("{s:I,s:I,s:I,s:I,s:s,s:s,s:s}", "latents", (json_int_t)c->size.n, "d",
+                                  (json_int_t)c->size.d, "k", (json_int_t)c->size.k, "batch", (json_int_t)c->size.B,
+                                  "select", select_words[c->config.model.select], "objective",
+                                  objective_words[c->config.train.objective], "data",
+                                  c->feed != NULL ? c->dataset.info->hook : "random"));
     hps_log("bench", "%lld latents, d %lld, k %lld, %lld tokens a step of %s; %d ranks of %d threads, kernels %s (%s)",
             (long long)c->size.n, (long long)c->size.d, (long long)c->size.k, (long long)c->size.B,
             c->feed != NULL ? c->dataset.info->hook : "random data", b->ranks, (int)c->config.grid.threads,
@@ -176,12 +177,38 @@ static hps_status publish(const bench *b)
     return status;
 }
 
+/* Whether a file could be written there, found out before anything is measured. */
+static hps_status check_target(const char *path)
+{
+    char folder[HPS_PATH_MAX] = ".";
+    const char *slash = path != NULL ? strrchr(path, '/') : NULL;
+
+    if (path == NULL) {
+        return HPS_OK;
+    }
+    if (slash != NULL) {
+        snprintf(folder, sizeof(folder), "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    }
+    return access(folder, W_OK) == 0
+               ? HPS_OK
+               : hps_fail(HPS_EIO, "%s: cannot be written: %s: %s", path, folder, strerror(errno));
+}
+
+static hps_status check_targets(const bench *b)
+{
+    HPS_TRY(check_target(b->options->output));
+    return check_target(b->options->calibrate);
+}
+
 hps_status hps_study_bench(MPI_Comm world, const hps_config *config, const hps_bench_options *options, bool dry_run)
 {
     bench b = {.world = world, .config = config, .options = options};
 
     count_ranks(&b);
-    hps_status status = hps_agree(world, choose_size(&b));
+    hps_status status = hps_share_status(world, b.rank == 0 ? check_targets(&b) : HPS_OK);
+    if (status == HPS_OK) {
+        status = choose_size(&b);
+    }
     if (status == HPS_OK) {
         status = measure(&b, dry_run);
     }

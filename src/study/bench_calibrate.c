@@ -24,9 +24,9 @@ typedef struct {
 } recipe;
 
 static const recipe recipes[] = {
-    {1, 1, 1, 1, PLAIN}, {4, 1, 1, 1, PLAIN}, {1, 4, 1, 1, PLAIN},   {1, 1, 4, 1, PLAIN},  {1, 1, 1, 4, PLAIN},
-    {16, 1, 1, 1, PLAIN}, {2, 2, 2, 1, PLAIN}, {4, 1, 2, 2, PLAIN},   {4, 4, 1, 1, PLAIN},  {2, 1, 1, 8, PLAIN},
-    {1, 4, 4, 2, PLAIN}, {8, 2, 1, 2, PLAIN}, {2, 1, 8, 2, PLAIN},   {1, 2, 1, 16, PLAIN}, {4, 1, 1, 2, CLIP},
+    {1, 1, 1, 1, PLAIN},   {4, 1, 1, 1, PLAIN}, {1, 4, 1, 1, PLAIN},  {1, 1, 4, 1, PLAIN},  {1, 1, 1, 4, PLAIN},
+    {16, 1, 1, 1, PLAIN},  {2, 2, 2, 1, PLAIN}, {4, 1, 2, 2, PLAIN},  {4, 4, 1, 1, PLAIN},  {2, 1, 1, 8, PLAIN},
+    {1, 4, 4, 2, PLAIN},   {8, 2, 1, 2, PLAIN}, {2, 1, 8, 2, PLAIN},  {1, 2, 1, 16, PLAIN}, {4, 1, 1, 2, CLIP},
     {4, 1, 1, 2, AVERAGE}, {4, 2, 1, 2, BATCH}, {4, 2, 1, 2, NESTED}, {4, 2, 2, 2, DEAD},
 };
 enum { RECIPES = sizeof(recipes) / sizeof(recipes[0]) };
@@ -66,7 +66,8 @@ static void set_case(const recipe *r, const hps_bench_size *largest, hps_config 
 static double expected(const hps_bench_size *largest, const hps_bench_limits *limits)
 {
     const double n = (double)largest->n, d = (double)largest->d, k = (double)largest->k, B = (double)largest->B;
-    const double step = 2 * n * d * B / limits->of[HPS_LIMIT_SCREEN].sum + 48 * n * d / limits->of[HPS_LIMIT_MEMORY].sum +
+    const double step = 2 * n * d * B / limits->of[HPS_LIMIT_SCREEN].sum +
+                        48 * n * d / limits->of[HPS_LIMIT_MEMORY].sum +
                         12 * k * d * B / limits->of[HPS_LIMIT_FLOAT].sum;
 
     return 2 * step * (WARM + LEAST) * RECIPES / 2;
@@ -142,8 +143,9 @@ static hps_status measure_all(MPI_Comm world, const hps_bench_size *largest, dou
         set_case(&recipes[i], largest, &config, &size);
         HPS_TRY(measure(world, &size, 0.6 * left, &c->measured[i]));
         c->count = i + 1;
-        hps_log("bench", "case %d of %d: n %lld d %lld k %lld B %lld: %.3f ms a step", i + 1, RECIPES, (long long)size.n,
-                (long long)size.d, (long long)size.k, (long long)size.B, 1e3 * sum_of(c->measured[i].seconds));
+        hps_log("bench", "case %d of %d: n %lld d %lld k %lld B %lld: %.3f ms a step", i + 1, RECIPES,
+                (long long)size.n, (long long)size.d, (long long)size.k, (long long)size.B,
+                1e3 * sum_of(c->measured[i].seconds));
     }
     return HPS_OK;
 }
@@ -184,8 +186,8 @@ static hps_status write_file(const char *path, const hps_calibration *c)
 {
     json_t *root = hps_calibration_json(c);
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(10));
-    const hps_status status = text == NULL ? hps_fail(HPS_ENOMEM, "no memory for %s", path)
-                                           : hps_file_replace(path, text, strlen(text));
+    const hps_status status =
+        text == NULL ? hps_fail(HPS_ENOMEM, "no memory for %s", path) : hps_file_replace(path, text, strlen(text));
 
     free(text);
     json_decref(root);
@@ -203,8 +205,8 @@ static void judge(const hps_calibration *c, const char *path, json_t *out)
         most = fmax(most, error[m]);
     }
     const double median = hps_bench_median(c->count, error);
-    hps_log("bench", "wrote %s: %lld cases, the cost model misses the median one by %.1f %%, the worst by %.1f %%", path,
-            (long long)c->count, 100 * median, 100 * most);
+    hps_log("bench", "wrote %s: %lld cases, the cost model misses the median one by %.1f %%, the worst by %.1f %%",
+            path, (long long)c->count, 100 * median, 100 * most);
     json_object_set_new(out, "calibration",
                         json_pack("{s:s,s:I,s:o,s:o}", "file", path, "cases", (json_int_t)c->count, "median_error",
                                   hps_json_real(median), "largest_error", hps_json_real(most)));

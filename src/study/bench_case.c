@@ -91,13 +91,18 @@ static hps_status open_data(hps_bench_case *c, double *V)
         return HPS_OK;
     }
     HPS_TRY(hps_dataset_open(c->size.comm, c->size.config, NULL, false, &c->dataset));
+    if (c->dataset.train < 1) {
+        return hps_config_fail(c->size.config, "data.holdout",
+                               "%lld held-out rows leave none of the store's %lld; hold fewer out",
+                               (long long)c->dataset.holdout, (long long)c->dataset.info->rows);
+    }
     return open_feed(c, V);
 }
 
 static hps_status open_model(hps_bench_case *c)
 {
-    const unsigned roles = 1u << HPS_VALUE | 1u << HPS_MOMENT1 | 1u << HPS_MOMENT2 |
-                           (c->config.train.ema > 0 ? 1u << HPS_AVERAGE : 0);
+    const unsigned roles =
+        1u << HPS_VALUE | 1u << HPS_MOMENT1 | 1u << HPS_MOMENT2 | (c->config.train.ema > 0 ? 1u << HPS_AVERAGE : 0);
     const double scale = c->config.train.encoder_scale == HPS_AUTO_REAL ? 1 : c->config.train.encoder_scale;
 
     HPS_TRY(hps_model_create(&c->grid, c->size.n, c->size.d, c->size.k, roles, &c->model));

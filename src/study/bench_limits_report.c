@@ -48,8 +48,8 @@ json_t *hps_bench_limits_json(const hps_bench_limits *limits)
 void hps_bench_limits_cost(const hps_bench_limits *limits, int threads, hps_cost_limits *cost)
 {
     double *const to[HPS_LIMITS] = {
-        [HPS_LIMIT_SCREEN] = &cost->screen_flops,   [HPS_LIMIT_FLOAT] = &cost->float32_flops,
-        [HPS_LIMIT_MEMORY] = &cost->memory_bytes,   [HPS_LIMIT_LATENCY] = &cost->latency,
+        [HPS_LIMIT_SCREEN] = &cost->screen_flops,       [HPS_LIMIT_FLOAT] = &cost->float32_flops,
+        [HPS_LIMIT_MEMORY] = &cost->memory_bytes,       [HPS_LIMIT_LATENCY] = &cost->latency,
         [HPS_LIMIT_ALLREDUCE] = &cost->allreduce_bytes, [HPS_LIMIT_MERGE] = &cost->merge_pairs,
         [HPS_LIMIT_READ] = &cost->read_bytes,
     };

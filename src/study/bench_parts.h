@@ -39,10 +39,10 @@ typedef struct {
     hps_model *model;
     hps_trainer *trainer;
     hps_dataset dataset;
-    hps_feed *feed;           /* NULL with random rows */
-    float *rows, *gradients;  /* [batches * B, d] random ones; NULL if not needed */
-    int64_t batches;          /* that `rows` holds */
-    hps_step_report report;   /* of the latest step */
+    hps_feed *feed;          /* NULL with random rows */
+    float *rows, *gradients; /* [batches * B, d] random ones; NULL if not needed */
+    int64_t batches;         /* that `rows` holds */
+    hps_step_report report;  /* of the latest step */
     hps_step_options options;
 } hps_bench_case;
 

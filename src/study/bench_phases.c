@@ -22,9 +22,10 @@ typedef struct {
     int limit; /* that allows them; HPS_LIMITS: none governs */
 } share;
 
-static const char *const limit_words[HPS_LIMITS + 1] = {"screen", "float32", "memory", "latency",
-                                                         "allreduce", "merge", "read", "none"};
-static const char *const unit_words[HPS_LIMITS + 1] = {"flop", "flop", "byte", "message", "byte", "pair", "byte", "none"};
+static const char *const limit_words[HPS_LIMITS + 1] = {"screen",    "float32", "memory", "latency",
+                                                        "allreduce", "merge",   "read",   "none"};
+static const char *const unit_words[HPS_LIMITS + 1] = {"flop", "flop", "byte", "message",
+                                                       "byte", "pair", "byte", "none"};
 
 /* Operations of a slot and column: decode and dz, and of a nested objective the sweep back (4, or 2 and 6). */
 static double decode_flops(const hps_cost_case *s)
