@@ -37,6 +37,13 @@ typedef struct {
     double seconds, phase[HPS_PHASES];
 } hps_interval;
 
+/* Local.  What a configuration that is resolved says of the step, and which roles its model has. */
+hps_step_options hps_training_options(const hps_config *config, double V);
+unsigned hps_training_roles(const hps_config *config);
+
+/* Collective over t->grid.  The feeds of the rows to train on, of their gradients, of the held-out rows. */
+hps_status hps_training_feeds(hps_training *t);
+
 /* Collective over t->world.  Opens the data, finds what to resume, makes the model and the trainer. */
 hps_status hps_training_prepare(hps_training *t);
 void hps_training_release(hps_training *t);
