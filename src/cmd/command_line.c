@@ -101,6 +101,10 @@ static hps_status check(const hps_command_line *line)
     if (line->command == NULL) {
         return hps_fail(HPS_EARG, "no command; 'hpsae --help' lists them");
     }
+    if (line->command->run == NULL) {
+        return hps_fail(HPS_EARG, "%s comes first; usage: hpsae %s CONFIG.yaml [options]", line->command->name,
+                        line->command->name);
+    }
     if (line->path == NULL && line->command->configured) {
         return hps_fail(HPS_EARG, "no configuration; usage: hpsae %s CONFIG.yaml [-s section.key=value]...",
                         line->command->name);
