@@ -144,6 +144,10 @@ static hps_status check(const hps_command_line *line)
     if (line->command == NULL) {
         return hps_fail(HPS_EARG, "no command; 'hpsae --help' lists them");
     }
+    if (line->command->run == NULL) {
+        return hps_fail(HPS_EARG, "%s comes first; usage: hpsae %s CONFIG.yaml [options]", line->command->name,
+                        line->command->name);
+    }
     const bool bench = strcmp(line->command->name, "bench") == 0;
     if (line->only_bench != NULL && !bench) {
         return hps_fail(HPS_EARG, "%s: only 'hpsae bench' takes it", line->only_bench);

@@ -9,7 +9,7 @@
 /* A subcommand, as main's table lists it. */
 typedef struct {
     const char *name;
-    hps_status (*run)(hps_context *context);
+    hps_status (*run)(hps_context *context); /* NULL: main runs it before it starts MPI */
     bool configured;  /* takes a configuration, which it cannot do without; else any file, or none */
     const char *does; /* one line */
 } hps_command;

@@ -2,6 +2,7 @@
  * hpsae: starts MPI, finds the command, and turns its status into words and an exit status.
  */
 #include "blas_core.h"
+#include "cmd_plan.h"
 #include "command.h"
 #include "command_line.h"
 #include "threads.h"
@@ -18,6 +19,7 @@ const hps_command hps_commands[] = {
     {"synth", hps_cmd_synth, true, "write activations from a planted dictionary"},
     {"shuffle", hps_cmd_shuffle, true, "permute activations into a store with its statistics"},
     {"train", hps_cmd_train, true, "train a dictionary, going on where an earlier run stopped"},
+    {"plan", NULL, true, "say what a training will take, before it is submitted (without MPI)"},
     {"eval", hps_cmd_eval, true, "measure a dictionary on held-out activations"},
     {"encode", hps_cmd_encode, true, "write the sparse codes of activations as a CSR matrix"},
     {"export", hps_cmd_export, true, "write a dictionary as a folder of SAELens or sparsify"},
@@ -91,6 +93,9 @@ int main(int argc, char **argv)
     hps_context context = {.world = MPI_COMM_WORLD, .argc = argc};
     int provided;
 
+    if (argc > 1 && strcmp(argv[1], "plan") == 0) {
+        return hps_cmd_plan(argc, argv);
+    }
     hps_blas_core_choose(argv);
     HPS_MPI(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided));
     HPS_MPI(MPI_Comm_rank(context.world, &context.rank));

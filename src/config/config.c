@@ -117,6 +117,9 @@ static hps_status fetch(MPI_Comm comm, const char *path, char *text, int64_t *le
 {
     int rank;
 
+    if (comm == MPI_COMM_NULL) {
+        return read_file(path, text, length);
+    }
     HPS_MPI(MPI_Comm_rank(comm, &rank));
     HPS_TRY(hps_share_status(comm, rank == 0 ? read_file(path, text, length) : HPS_OK));
     HPS_MPI(MPI_Bcast(length, 1, MPI_INT64_T, 0, comm));

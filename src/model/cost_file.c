@@ -181,7 +181,9 @@ static hps_status take_head(const place *at, const json_t *root, hps_calibration
     HPS_TRY(take_int(at, root, "ranks", &c->ranks));
     HPS_TRY(take_int(at, root, "ranks_per_node", &c->ranks_per_node));
     HPS_TRY(take_int(at, root, "threads", &c->threads));
-    c->library_bytes = json_is_integer(library) && json_integer_value(library) > 0 ? json_integer_value(library) : 0;
+    if (json_is_integer(library) && json_integer_value(library) > 0) {
+        c->library_bytes = json_integer_value(library);
+    }
     return HPS_OK;
 }
 

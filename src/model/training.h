@@ -10,6 +10,7 @@
 #include "hpsae/model/evaluate.h"
 #include "hpsae/model/feed.h"
 #include "hpsae/model/step.h"
+#include "hpsae/model/train.h"
 
 typedef struct {
     MPI_Comm world;
@@ -36,6 +37,9 @@ typedef struct {
     int64_t steps;
     double seconds, phase[HPS_PHASES];
 } hps_interval;
+
+/* Collective over t->grid.  The feeds of the rows to train on, of their gradients, of the held-out rows. */
+hps_status hps_training_feeds(hps_training *t);
 
 /* Collective over t->world.  Opens the data, finds what to resume, makes the model and the trainer. */
 hps_status hps_training_prepare(hps_training *t);

@@ -119,7 +119,7 @@ static hps_status open_case(const hps_bench_size *size, hps_bench_case *c)
     HPS_TRY(hps_grid_create(size->comm, ranks == 1 ? 1 : (int)c->config.grid.groups, &c->grid));
     HPS_TRY(open_data(c, &V));
     HPS_TRY(hps_agree(size->comm, open_model(c)));
-    c->options = hps_step_options_from(&c->config, V);
+    c->options = hps_training_options(&c->config, V);
     c->options.steps = INT64_MAX / 4; /* the learning rate does not fall */
     HPS_TRY(hps_trainer_create(&c->grid, size->kernels, c->model, &c->options, &c->trainer));
     return hps_agree(size->comm, size->from_store && c->options.rule != HPS_PICK_GRADIENT ? HPS_OK : draw_rows(c));

@@ -21,7 +21,9 @@
  */
 hps_status hps_train(MPI_Comm world, hps_config *config, int argc, char *const *argv, bool dry_run);
 
-/* Local.  What a resolved configuration asks of the step; V as in hps_step_options.  Lists are borrowed from the configuration. */
-hps_step_options hps_step_options_from(const hps_config *config, double V);
+/* Local.  What a configuration that is resolved says of the step (V as in hps_step_options; lists are borrowed), and which
+ * roles its model has. */
+hps_step_options hps_training_options(const hps_config *config, double V);
+unsigned hps_training_roles(const hps_config *config);
 
 #endif
