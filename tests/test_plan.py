@@ -139,7 +139,7 @@ with program.Directory() as directory:
     tap.check(out.splitlines()[0].startswith("figures   assumed, not measured") and facts["assumed"],
               "the first line says what is assumed", out)
     bench = {"format": "hpsae bench 1", "host": "h", "cpu": "c", "backend": "b", "ranks": 4, "ranks_per_node": 4,
-             "threads": 2, "library_bytes": 50 * MIB, "limits": {}, "coefficients": {}, "measured": []}
+             "threads": 8, "library_bytes": 50 * MIB, "limits": {}, "coefficients": {}, "measured": []}
     for limit in ("screen_flops", "float32_flops", "memory_bytes", "latency", "allreduce_bytes", "merge_pairs",
                   "read_bytes"):
         bench["limits"][limit] = 1e9
@@ -170,7 +170,7 @@ with program.Directory() as directory:
     tap.check(math.isclose(facts["time"]["total_seconds"],
                            steps * (0.25 + encode) + facts["time"]["evaluation_seconds"]), "and the time to finish", facts)
     tap.check(facts["memory"]["libraries"] == 50 * MIB, "memory of the libraries is that of the file", facts["memory"])
-    tap.check(with_bench()[3]["layout"]["threads"] == 2, "threads are those of the file")
+    tap.check(with_bench()[3]["layout"]["threads"] == 8, "threads are those of the file")
 
     # The grid: where messages cost all, one rank; where a rank's serial work costs all, groups that share the tokens.
     bench["coefficients"]["comm"] |= {"step": 0.0, "bytes": 1e-6}

@@ -101,7 +101,9 @@ bool hps_grid_choose(const hps_calibration *c, const hps_cost_case *size, const 
     int chosen = 0;
 
     for (int per_node = 1; all.point != NULL && per_node <= space->cores; per_node++) {
-        if (space->cores % per_node == 0 && (space->ranks_per_node == 0 || per_node == space->ranks_per_node)) {
+        const int threads = space->cores / per_node;
+        const bool wanted = space->ranks_per_node == 0 || per_node == space->ranks_per_node;
+        if (space->cores % per_node == 0 && wanted && (space->most_threads == 0 || threads <= space->most_threads)) {
             add_groups(c, size, space, per_node, &all);
         }
     }

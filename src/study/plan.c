@@ -226,10 +226,13 @@ static void find_remedies(hps_plan *plan, question *q)
     plan->latents_possible = largest(plan, q, &size, &size.n, HPS_BLOCK, least);
 }
 
+/* Ranks of more threads than were measured are left out: a rank that spans NUMA domains is slower than threads count. */
 static void choose_grids(const hps_plan_request *r, hps_plan *plan, question *q)
 {
+    const int asked = plan->grid.size.threads, measured = plan->machine.threads;
     hps_grid_space space = {.nodes = r->nodes,
                             .cores = r->ranks_per_node * plan->grid.size.threads,
+                            .most_threads = asked > measured ? asked : measured,
                             .groups = (int)r->config->grid.groups,
                             .node_bytes = plan->node_limit,
                             .rank_bytes = rank_bytes,

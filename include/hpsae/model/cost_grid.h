@@ -10,6 +10,7 @@
 /* What to choose from; 0 leaves open. */
 typedef struct {
     int nodes, cores;   /* nodes, cores of each */
+    int most_threads;   /* of a rank */
     int ranks_per_node; /* 0: every divisor of the cores, the cores of a rank being its threads */
     int groups;         /* 0: every number that divides the ranks and the batch */
     double node_bytes;  /* memory of a node; 0: not known, everything fits */
