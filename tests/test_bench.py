@@ -107,6 +107,9 @@ def calibrate(ranks, directory):
     tap.check(len(written["measured"]) == about["calibration"]["cases"] >= 12, f"{ranks} ranks: the cases", about)
     tap.check(written["ranks"] == ranks and all(number >= 0 for number in numbers(written["coefficients"])),
               f"{ranks} ranks: coefficients", written["coefficients"])
+    config = trained.write_config(directory)
+    status, out, err = program.run(1, "plan", config, "--dim", 64, "--bench", path)
+    tap.check(status == 0 and "measured on" in out and err == "", f"{ranks} ranks: plan reads it", f"{status}\n{out}{err}")
     cases = [one["case"] for one in written["measured"]]
     tap.check(all(len({one[key] for one in cases}) > 2 for key in ("n", "d", "k", "batch")) and
               any(one["dead"] > 0 for one in cases), f"{ranks} ranks: sizes vary", cases)

@@ -54,8 +54,11 @@ static hps_status choose_size(bench *b)
 
 static void count_ranks(bench *b)
 {
+    int64_t resident = hps_memory_resident();
     MPI_Comm node;
 
+    HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, &resident, 1, MPI_INT64_T, MPI_MAX, b->world));
+    b->limits.library_bytes = resident > 0 ? resident : 0;
     HPS_MPI(MPI_Comm_rank(b->world, &b->rank));
     HPS_MPI(MPI_Comm_size(b->world, &b->ranks));
     HPS_MPI(MPI_Comm_split_type(b->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
