@@ -146,13 +146,13 @@ hps_status hps_config_read(MPI_Comm comm, const char *command, const char *path,
         status = HPS_ALLOC(&text, FILE_MAX + 1, "configuration file");
     }
     status = hps_agree(comm, status);
-    if (status == HPS_OK && path == NULL) {
-        length = (int64_t)strlen(strcpy(text, own_text));
-    } else if (status == HPS_OK) {
+    if (status == HPS_OK && path != NULL) {
         status = fetch(comm, path, text, &length);
     }
     if (status == HPS_OK) {
-        status = hps_agree(comm, build(command, count, overrides, text, length, *config));
+        status =
+            hps_agree(comm, path != NULL ? build(command, count, overrides, text, length, *config)
+                                         : build(command, count, overrides, own_text, sizeof(own_text) - 1, *config));
     }
     HPS_FREE(&text);
     if (status != HPS_OK) {

@@ -45,7 +45,7 @@ static hps_status choose_size(bench *b)
     if (!store) {
         return HPS_OK;
     }
-    hps_dataset dataset = {NULL};
+    hps_dataset dataset = {.store = NULL};
     const hps_status status = hps_dataset_open(b->world, c, NULL, false, &dataset);
     b->size.d = status == HPS_OK ? dataset.info->d : 0;
     hps_dataset_close(&dataset);

@@ -42,7 +42,7 @@ static double rounds_of(int ranks)
 static work work_of(const hps_bench_case *c, const hps_cost_case *s, hps_phase phase)
 {
     const hps_shard *shard = &c->model->shard;
-    const double B = (double)(s->B / s->R), k = (double)s->k, d = (double)s->d, w = (double)shard->w;
+    const double B = (double)s->B / s->R, k = (double)s->k, d = (double)s->d, w = (double)shard->w;
     const double own = (double)shard->own, parameters = (double)s->n * w + own * d, real = sizeof(float);
     const double slots = c->report.l0 > 0 ? c->report.l0 * B : k * B, mine = own / (double)s->n * slots;
     work x = {{0}, 0};
