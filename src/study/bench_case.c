@@ -63,7 +63,7 @@ static hps_status open_feed(hps_bench_case *c, double *V)
     hps_feed_options options = {.rows = c->dataset.train,
                                 .shuffled = true,
                                 .seed = (uint64_t)c->config.train.seed,
-                                .batch = c->size.B,
+                                .batch = group_tokens(c),
                                 .norm = HPS_NORM_NONE,
                                 .scale = 1};
     hps_sample sample;
@@ -116,7 +116,7 @@ static hps_status open_case(const hps_bench_size *size, hps_bench_case *c)
 
     HPS_TRY(hps_agree(size->comm, settle(size, c)));
     HPS_MPI(MPI_Comm_size(size->comm, &ranks));
-    HPS_TRY(hps_grid_create(size->comm, ranks == 1 ? 1 : (int)c->config.grid.groups, &c->grid));
+    HPS_TRY(hps_grid_create(size->comm, ranks == 1 ? 1 : (int)hps_bench_groups(&c->config), &c->grid));
     HPS_TRY(open_data(c, &V));
     HPS_TRY(hps_agree(size->comm, open_model(c)));
     c->options = hps_training_options(&c->config, V);
@@ -159,12 +159,13 @@ static void copy_rows(const hps_bench_case *c, const float *rows, float factor, 
 static hps_status next_batch(hps_bench_case *c)
 {
     hps_forward *f = hps_trainer_forward(c->trainer);
+    const int64_t B = group_tokens(c);
 
     if (c->gradients != NULL) {
         copy_rows(c, c->gradients, (float)(1 / sqrt((double)c->size.d)), f->g);
     }
     if (c->feed != NULL) {
-        return hps_feed_batch(c->feed, c->model->tokens, c->size.B, c->model->lde, f->y);
+        return hps_feed_batch(c->feed, c->model->tokens + c->grid.r * B, B, c->model->lde, f->y);
     }
     copy_rows(c, c->rows, 1, f->y);
     return HPS_OK;

@@ -27,6 +27,12 @@ typedef struct {
     bool from_store; /* rows of data.store, whose d is the case's; else random ones */
 } hps_bench_size;
 
+/* Local.  Data groups of a configuration, which share the batch. */
+static inline int64_t hps_bench_groups(const hps_config *config)
+{
+    return config->grid.groups;
+}
+
 /* Seconds of a step on this rank. */
 typedef struct {
     double phase[HPS_PHASES], step;

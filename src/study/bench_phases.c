@@ -81,6 +81,7 @@ static work work_of(const hps_bench_case *c, const hps_cost_case *s, hps_phase p
         break;
     default:
         x.of[HPS_LIMIT_ALLREDUCE] = s->P > 1 ? 8 * (slots + (double)s->n + d + 1) : 0;
+        x.of[HPS_LIMIT_ALLREDUCE] += s->R > 1 ? parameters * real : 0;
         x.touched = 8 * (slots + (double)s->n + d + 1);
     }
     return x;
@@ -200,7 +201,7 @@ void hps_bench_phases(MPI_Comm world, const hps_bench_case *c, const hps_bench_l
         rows[p] = row_of(world, &x, limits, &mine);
     }
     const row step = row_of(world, &(work){{0}, 0}, limits, &whole);
-    const double messages = size.P > 1 ? rows[HPS_PHASE_SELECT].mean + rows[HPS_PHASE_COMM].mean : 0;
+    const double messages = size.P * size.R > 1 ? rows[HPS_PHASE_SELECT].mean + rows[HPS_PHASE_COMM].mean : 0;
     hps_log("bench", "  %-14s %12s %7s  %-9s %s", "phase", "slowest rank", "share", "", "rate, limit, share of it");
     for (int p = 0; p < HPS_PHASES; p++) {
         row_log(hps_phase_name((hps_phase)p), &rows[p], step.mean);
