@@ -41,6 +41,7 @@ static hps_status choose_size(bench *b)
                                .d = c->bench.dim,
                                .k = c->model.k,
                                .B = c->train.batch,
+                               .groups = c->grid.groups,
                                .from_store = store};
     if (!store) {
         return HPS_OK;

@@ -87,14 +87,13 @@ static hps_status take_turn(MPI_Comm world, contender *x, const contender *first
 /* Seconds that a turn may take, by a step on a small batch: what grows with the batch is scaled, the rest is as it is. */
 static hps_status expect(MPI_Comm world, contender *x)
 {
-    const int64_t groups = hps_bench_groups(x->size.config);
     hps_bench_size probe = x->size;
     hps_bench_case c;
     hps_bench_seconds s = {.step = 0};
 
     probe.B = x->size.B / 64 > 16 ? x->size.B / 64 : x->size.B < 16 ? x->size.B : 16;
-    probe.B -= probe.B % groups;
-    probe.B = probe.B > 0 ? probe.B : groups;
+    probe.B -= probe.B % probe.groups;
+    probe.B = probe.B > 0 ? probe.B : probe.groups;
     hps_status status = hps_agree(world, hps_bench_case_open(&probe, &c));
     if (status == HPS_OK) {
         status = hps_agree(world, hps_bench_case_step(&c, &s));
@@ -230,7 +229,8 @@ hps_status hps_bench_copies(MPI_Comm world, const hps_bench_size *size, double s
 
     MPI_Comm_size(world, &ranks);
     x[1].size.comm = MPI_COMM_SELF;
-    x[1].differs = hps_bench_groups(size->config) > 1;
+    x[1].size.groups = 1;
+    x[1].differs = size->groups > 1;
     HPS_TRY(alternate(world, 2, x, seconds));
     const double together = (double)size->B / x[0].median, copies = ranks * (double)size->B / x[1].median;
     hps_log("bench", "%d ranks together: %.0f tokens/s; %d independent copies of the whole problem: %.0f tokens/s",

@@ -39,7 +39,6 @@ static int64_t part(int64_t whole, int of, int64_t least)
 /* Sizes of a recipe; the configuration beside them is plain but for what the recipe adds. */
 static void set_case(const recipe *r, const hps_bench_size *largest, hps_config *config, hps_bench_size *size)
 {
-    const int64_t groups = hps_bench_groups(config);
     int ranks;
 
     MPI_Comm_size(largest->comm, &ranks);
@@ -51,7 +50,7 @@ static void set_case(const recipe *r, const hps_bench_size *largest, hps_config 
     size->k = part(largest->k, r->k, 1);
     size->k = size->k < size->n / 4 ? size->k : size->n / 4;
     size->B = part(largest->B, r->B, 16);
-    size->B = (size->B + groups - 1) / groups * groups;
+    size->B = (size->B + size->groups - 1) / size->groups * size->groups;
     config->train.objective = r->rule == NESTED ? HPS_OBJECTIVE_HIERARCHICAL : HPS_OBJECTIVE_PLAIN;
     config->train.hierarchical.levels.count = 0;
     config->model.select = r->rule == BATCH ? HPS_SELECT_BATCH_TOPK : HPS_SELECT_TOPK;

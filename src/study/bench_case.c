@@ -112,11 +112,9 @@ static hps_status open_model(hps_bench_case *c)
 static hps_status open_case(const hps_bench_size *size, hps_bench_case *c)
 {
     double V;
-    int ranks;
 
     HPS_TRY(hps_agree(size->comm, settle(size, c)));
-    HPS_MPI(MPI_Comm_size(size->comm, &ranks));
-    HPS_TRY(hps_grid_create(size->comm, ranks == 1 ? 1 : (int)hps_bench_groups(&c->config), &c->grid));
+    HPS_TRY(hps_grid_create(size->comm, (int)size->groups, &c->grid));
     HPS_TRY(open_data(c, &V));
     HPS_TRY(hps_agree(size->comm, open_model(c)));
     c->options = hps_training_options(&c->config, V);

@@ -24,14 +24,9 @@ typedef struct {
     const hps_config *config; /* borrowed; `auto` where it is resolved for each case */
     const hps_kernels *kernels;
     int64_t n, d, k, B;
+    int64_t groups;  /* data groups R, which share the batch */
     bool from_store; /* rows of data.store, whose d is the case's; else random ones */
 } hps_bench_size;
-
-/* Local.  Data groups of a configuration, which share the batch. */
-static inline int64_t hps_bench_groups(const hps_config *config)
-{
-    return config->grid.groups;
-}
 
 /* Seconds of a step on this rank. */
 typedef struct {
