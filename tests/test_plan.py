@@ -169,7 +169,7 @@ with program.Directory() as directory:
               math.isclose(facts["time"]["step_seconds"], 0.25 + encode), "its coefficients are the seconds", facts)
     tap.check(math.isclose(facts["time"]["total_seconds"],
                            steps * (0.25 + encode) + facts["time"]["evaluation_seconds"]), "and the time to finish", facts)
-    tap.check(facts["memory"]["libraries"] == 50 * MIB, "memory of the libraries is that of the file", facts["memory"])
+    tap.check(50 * MIB <= facts["memory"]["libraries"] < 60 * MIB, "memory of the libraries rests on the file", facts["memory"])
     tap.check(with_bench()[3]["layout"]["threads"] == 8, "threads are those of the file")
 
     # The grid: where messages cost all, one rank; where a rank's serial work costs all, groups that share the tokens.

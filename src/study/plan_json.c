@@ -17,7 +17,7 @@ static json_t *memory_json(const hps_plan *p)
 {
     return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:b}", "state", (json_int_t)p->rank.state, "buffers",
                      (json_int_t)p->rank.buffers, "starting", (json_int_t)p->rank.starting, "libraries",
-                     (json_int_t)p->machine.library_bytes, "rank", (json_int_t)p->rank_bytes, "node",
+                     (json_int_t)p->libraries, "rank", (json_int_t)p->rank_bytes, "node",
                      (json_int_t)(p->rank_bytes * p->grid.ranks_per_node), "node_limit",
                      p->node_limit > 0 ? hps_json_real(p->node_limit) : json_null(), "fits", p->fits);
 }

@@ -83,7 +83,7 @@ static void print_memory(FILE *file, const hps_plan *p)
 
     fprintf(file, "memory    %s a rank: parameters and moments %s, buffers %s, at the start %s more, libraries %s%s\n",
             amount((double)p->rank_bytes, a), amount((double)p->rank.state, b), amount((double)p->rank.buffers, c),
-            amount((double)p->rank.starting, d), amount((double)p->machine.library_bytes, e),
+            amount((double)p->rank.starting, d), amount((double)p->libraries, e),
             p->machine.assumed ? " (assumed)" : "");
     if (p->node_limit <= 0) {
         fprintf(file, "          %s a node (--memory-per-node GiB says whether that fits)\n", amount(node, a));

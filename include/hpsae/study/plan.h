@@ -30,6 +30,7 @@ typedef struct {
     bool gradients;
     hps_grid_point grid;  /* as asked for */
     hps_memory_plan rank; /* of the rank that holds most */
+    int64_t libraries;    /* of a rank */
     int64_t rank_bytes;   /* all of it, libraries included */
     double node_limit;    /* 0: not known */
     bool fits;
