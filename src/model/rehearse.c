@@ -74,9 +74,9 @@ hps_status hps_train_rehearse(const hps_config *config, const hps_store_info *in
     hps_config with = *config; /* strings and lists stay those of config */
     hps_training t = {.world = MPI_COMM_NULL,
                       .config = &with,
-                      .kernels = hps_kernels_choose(config->kernels.backend),
                       .grid = {.world = MPI_COMM_NULL, .model = MPI_COMM_NULL, .R = R, .P = P}};
 
+    HPS_TRY(hps_kernels_choose(config->kernels.backend, &t.kernels));
     with.grid.groups = R;
     with.grid.threads = threads;
     hps_memory_rehearse(true);

@@ -36,13 +36,13 @@ static hps_status choose_size(bench *b)
 
     b->size = (hps_bench_size){.comm = b->world,
                                .config = c,
-                               .kernels = hps_kernels_choose(c->kernels.backend),
                                .n = c->model.latents,
                                .d = c->bench.dim,
                                .k = c->model.k,
                                .B = c->train.batch,
                                .groups = c->grid.groups,
                                .from_store = store};
+    HPS_TRY(hps_agree(b->world, hps_kernels_choose(c->kernels.backend, &b->size.kernels)));
     if (!store) {
         return HPS_OK;
     }

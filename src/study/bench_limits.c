@@ -47,7 +47,7 @@ static effort peak(bench *b, bool screen)
     const double begin = omp_get_wtime();
 
 #pragma omp parallel num_threads(b->threads) reduction(+ : work)
-    work += screen ? hps_bench_screen_peak(kernels, b->rounds) : hps_bench_float_peak(kernels, b->rounds);
+    work += screen ? kernels->screen_peak(b->rounds) : kernels->float_peak(b->rounds);
     return (effort){work, omp_get_wtime() - begin};
 }
 

@@ -124,10 +124,6 @@ void hps_bench_limits_cost(const hps_bench_limits *limits, int threads, hps_cost
 void hps_bench_limits_log(const hps_bench_limits *limits, int ranks);
 json_t *hps_bench_limits_json(const hps_bench_limits *limits);
 
-/* Local.  One thread: does about `rounds` rounds of register-only dense work and returns the operations done. */
-double hps_bench_screen_peak(const hps_kernels *kernels, int64_t rounds);
-double hps_bench_float_peak(const hps_kernels *kernels, int64_t rounds);
-
 /* ---- phases -------------------------------------------------------------------------------------------------------- */
 
 /* Medians on this rank, and how many steps they are of. */
