@@ -40,10 +40,11 @@ const hps_key hps_schema[] = {
     {"data.skip_bad_rows", HPS_KEY_BOOL, AT(data.skip_bad_rows), "false", .used = HPS_FOR_SHUFFLE,
      .help = "leave out rows with NaN or infinity instead of stopping"},
 
-    {"model.latents", HPS_KEY_INT, AT(model.latents), RANGE(1, LATENTS_MAX), .hashed = true, .needed = HPS_FOR_TRAIN,
-     .used = HPS_FOR_TRAIN, .help = "size n of the dictionary"},
-    {"model.k", HPS_KEY_INT, AT(model.k), RANGE(1, LATENTS_MAX), .hashed = true, .needed = HPS_FOR_TRAIN,
-     .used = HPS_FOR_TRAIN, .help = "latents that a token may use, at most model.latents"},
+    {"model.latents", HPS_KEY_INT, AT(model.latents), RANGE(1, LATENTS_MAX), .hashed = true,
+     .needed = HPS_FOR_TRAIN | HPS_FOR_BENCH, .used = HPS_FOR_TRAIN, .help = "size n of the dictionary"},
+    {"model.k", HPS_KEY_INT, AT(model.k), RANGE(1, LATENTS_MAX), .hashed = true,
+     .needed = HPS_FOR_TRAIN | HPS_FOR_BENCH, .used = HPS_FOR_TRAIN,
+     .help = "latents that a token may use, at most model.latents"},
     {"model.select", HPS_KEY_WORD, AT(model.select), "topk", .words = selects, .hashed = true, .used = HPS_FOR_TRAIN,
      .help = "a token's k largest; the k * batch largest of a batch; or the k best by value and effect on the loss"},
     {"model.alpha", HPS_KEY_REAL, AT(model.alpha), "1", RANGE(0, ANY), .hashed = true, .used = HPS_FOR_TRAIN,
@@ -136,6 +137,9 @@ const hps_key hps_schema[] = {
     {"kernels.backend", HPS_KEY_WORD, AT(kernels.backend), "auto", .words = backends,
      .used = HPS_FOR_TRAIN | HPS_FOR_EVAL | HPS_FOR_ENCODE,
      .help = "how the encoder's product is computed; the result is the same bits"},
+
+    {"bench.dim", HPS_KEY_INT, AT(bench.dim), "576", RANGE(1, 1048576), .used = HPS_FOR_BENCH,
+     .help = "columns d of random activations, which are taken where there is no data.store"},
 
     {"shuffle.input", HPS_KEY_LIST, AT(shuffle.input), .needed = HPS_FOR_SHUFFLE, .used = HPS_FOR_SHUFFLE,
      .help = "files, or directories of them: .h5 .hdf5 .npy .safetensors"},

@@ -33,7 +33,9 @@ hps_status hps_aux_create(const hps_forward *forward, int64_t k, hps_aux **aux)
         hps_aux_destroy(aux);
         return status;
     }
-    hps_merge_create(k, &(*aux)->merge);
+    if (!hps_grid_is_planned(forward->grid)) {
+        hps_merge_create(k, &(*aux)->merge);
+    }
     return HPS_OK;
 }
 

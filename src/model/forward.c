@@ -83,6 +83,9 @@ hps_status hps_forward_create(const hps_grid *grid, const hps_kernels *kernels, 
         hps_forward_destroy(forward);
         return status;
     }
+    if (hps_grid_is_planned(grid)) {
+        return HPS_OK;
+    }
     hps_merge_create(options->k, &(*forward)->merge);
     for (int64_t l = 0; l < model->shard.own; l++) {
         (*forward)->latent[l] = (int32_t)hps_shard_latent(&model->shard, l);

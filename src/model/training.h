@@ -10,6 +10,7 @@
 #include "hpsae/model/evaluate.h"
 #include "hpsae/model/feed.h"
 #include "hpsae/model/step.h"
+#include "hpsae/model/train.h"
 
 /* How steps went, since the last line of metrics.jsonl or since the start. */
 typedef struct {
@@ -43,6 +44,9 @@ typedef struct {
 
 /* Local.  Adds one to another. */
 void hps_interval_add(const hps_interval *part, hps_interval *sum);
+
+/* Collective over t->grid.  The feeds of the rows to train on, of their gradients, of the held-out rows. */
+hps_status hps_training_feeds(hps_training *t);
 
 /* Collective over t->world.  Opens the data, finds what to resume, makes the model and the trainer. */
 hps_status hps_training_prepare(hps_training *t);

@@ -129,6 +129,10 @@ typedef struct {
     } kernels;
 
     struct {
+        int64_t dim; /* columns of the random activations, without a store */
+    } bench;
+
+    struct {
         hps_list input; /* files, directories: .h5 .hdf5 .npy .safetensors */
         char *dataset;  /* dataset path in HDF5, tensor name in safetensors; "" when there is only one candidate */
         char *output;   /* the store to write */
@@ -187,7 +191,8 @@ typedef struct {
 } hps_config;
 
 /*
- * Collective over comm.  Rank 0 reads the file; then the `count` overrides ("section.key=value") are applied in order;
+ * Collective over comm (MPI_COMM_NULL: a process without MPI).  Rank 0 reads the file (bench may have none, NULL, and
+ * then takes a case of its own); then the `count` overrides ("section.key=value") are applied in order;
  * all ranks get the same configuration, defaults filled in.  The command's name selects which keys are required and
  * which contradictions matter.  Errors: HPS_EIO, HPS_ECONFIG with "FILE:LINE:COLUMN: section.key: what is wrong; what is
  * allowed", or "-s section.key=value: ...".  Strings in the configuration are owned by it (hps_alloc).  Release with
