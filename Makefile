@@ -65,13 +65,18 @@ $(BUILD)/setup.%: scripts/setup.sh $(BUILD)/deps.mk
 # ---- what there is ------------------------------------------------------------------------------------------------
 # The kernels are compiled once for each instruction set that a CPU may have; the program chooses at start.
 isas.x86_64 := avx2 avx512
-isas    := base $(isas.$(ARCH))
-ISA.avx2   := -mavx2 -mfma -mf16c
-ISA.avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512
+fast.x86_64 := avx512bf16 amx
+isas    := portable $(isas.$(ARCH))
+ISA.avx2       := -mavx2 -mfma -mf16c
+ISA.avx512     := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512
+ISA.avx512bf16 := $(ISA.avx512) -mavx512bf16
+ISA.amx        := $(ISA.avx512bf16) -mamx-tile -mamx-bf16
 
-per_isa := $(wildcard src/kernels/ref/*.c src/kernels/fast/*.c)
+ref     := $(wildcard src/kernels/ref/*.c)
+fast    := $(wildcard src/kernels/fast/*.c)
 sources := $(filter-out src/cmd/main.c,$(wildcard src/*/*.c))
-objects := $(sources:%.c=$B/%.o) $(foreach i,$(isas),$(per_isa:%.c=$B/$i/%.o))
+objects := $(sources:%.c=$B/%.o) $(foreach i,$(isas),$(ref:%.c=$B/$i/%.o)) \
+           $(foreach i,$(isas) $(fast.$(ARCH)),$(fast:%.c=$B/$i/%.o))
 library := $B/libhpsae.a
 program := $(if $(wildcard src/cmd/main.c),$B/hpsae)
 shown   := $(if $(filter build/release,$B),$(program:$B/%=bin/%))
@@ -95,7 +100,7 @@ compile = $(call do,CC,$(CC) $(flags) $(1) -MMD -MP -c -o $@ $<)
 same = @mkdir -p $(@D); printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' > $@
 
 $B/flags: FORCE
-	$(call same,$(CC) $(OMPI_CC) $(flags) $(libs) $(foreach i,$(isas),$(ISA.$i)))
+	$(call same,$(CC) $(OMPI_CC) $(flags) $(libs) $(foreach i,$(isas) $(fast.$(ARCH)),$(ISA.$i)))
 
 $B/version: FORCE
 	$(call same,$(shell git describe --always --dirty --tags 2>/dev/null || echo unversioned))
@@ -110,7 +115,7 @@ define isa_rule
 $B/$(1)/%.o: %.c $B/flags
 	$$(call compile,$$(ISA.$(1)) -DHPS_ISA=$(1))
 endef
-$(foreach i,$(isas),$(eval $(call isa_rule,$i)))
+$(foreach i,$(isas) $(fast.$(ARCH)),$(eval $(call isa_rule,$i)))
 
 $(library): $(objects)
 	$(call do,AR,$(RM) $@ && $(AR) rcs $@ $^)

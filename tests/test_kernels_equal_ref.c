@@ -34,7 +34,7 @@ typedef struct {
     float *moment[6];
     int32_t *latent, *rows;
     double *scale, *sum, *square;
-    hps_candidate *subset;
+    hps_candidate *subset, *after; /* of some rows; of all, when they have been updated */
     hps_slots slots;
     hps_bucket bucket;
     hps_nesting nesting;
@@ -82,6 +82,7 @@ static void make(const shape *s, problem *p)
     CHECK(HPS_ALLOC(&p->bias_gradient, s->n, "t") == HPS_OK && HPS_ALLOC(&p->latent, s->n, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->rows, s->n, "t") == HPS_OK && HPS_ALLOC(&p->scale, s->B, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->sum, p->ldd, "t") == HPS_OK && HPS_ALLOC(&p->square, p->ldd, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->after, s->B * s->k, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->subset, s->B * s->k, "t") == HPS_OK && HPS_ALLOC(&p->slots.slot, s->B * s->k, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->slots.first, s->B + 1, "t") == HPS_OK && HPS_ALLOC(&p->slots.dz, s->B * s->k, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->slots.dz_fixed, s->B * s->k, "t") == HPS_OK);
@@ -116,6 +117,7 @@ static void discard(problem *p)
     HPS_FREE(&p->sum);
     HPS_FREE(&p->square);
     HPS_FREE(&p->subset);
+    HPS_FREE(&p->after);
     HPS_FREE(&p->slots.slot);
     HPS_FREE(&p->slots.first);
     HPS_FREE(&p->slots.dz);
@@ -211,7 +213,7 @@ static void nest(const hps_kernels *kernels, hps_workspace *ws, problem *p, int6
 static void run(const hps_kernels *kernels, int threads, problem *p)
 {
     const shape *s = &p->s;
-    hps_workspace_size size = {.B = s->B, .d = s->d, .k_max = s->k, .threads = threads};
+    hps_workspace_size size = {.B = s->B, .d = s->d, .k_max = s->k, .own = s->n, .threads = threads};
     const hps_encoder enc = {s->n, s->d, p->lde, p->W_enc, p->b_enc, p->latent, p->row_norm, p->bias};
     hps_workspace *ws;
     int64_t count = 0;
@@ -220,6 +222,7 @@ static void run(const hps_kernels *kernels, int threads, problem *p)
     for (int64_t i = 0; i < s->n; i += 1 + i % 3) {
         p->rows[count++] = (int32_t)i;
     }
+    kernels->prepare(ws, &enc);
     kernels->encode(ws, &enc, count, p->rows, s->B, p->lde, p->y, p->y_norm, s->k, p->subset);
     kernels->encode(ws, &enc, 0, NULL, s->B, p->lde, p->y, p->y_norm, s->k, p->slots.slot);
     hps_slots_compact(s->B, s->k, s->k, &p->slots, p->z_sum);
@@ -256,6 +259,7 @@ static void run(const hps_kernels *kernels, int threads, problem *p)
         kernels->update_encoder(ws, &u, &enc, p->lde, p->y, p->bias_gradient, &W_enc, &b_enc, p->fixed + s->n + s->d,
                                 p->fixed + s->n, &p->row_norm, &p->bias);
     }
+    kernels->encode(ws, &enc, 0, NULL, s->B, p->lde, p->y, p->y_norm, s->k, p->after);
     kernels->normalise(ws, s->n, s->w, p->ldd, p->fixed, u.norm_scale, p->W_dec);
     kernels->workspace_destroy(&ws);
 }
@@ -282,7 +286,7 @@ static int rows_equal(int64_t rows, int64_t m, int64_t ld, const float *a, const
 static void check_plain(const hps_kernels *kernels, problem *p)
 {
     const shape *s = &p->s;
-    const hps_workspace_size size = {.B = s->B, .d = s->d, .k_max = s->k, .threads = 1};
+    const hps_workspace_size size = {.B = s->B, .d = s->d, .k_max = s->k, .own = s->n, .threads = 1};
     const int32_t slots = p->slots.first[s->B];
     hps_workspace *ws;
 
@@ -326,6 +330,8 @@ static void compare(const problem *a, const problem *b)
     const int32_t slots = a->slots.first[s->B];
 
     CHECK(candidates_equal(s->B * s->k, a->subset, b->subset));
+    CHECK(candidates_equal(s->B * s->k, a->after, b->after));
+    CHECK(candidates_equal(s->B * s->k, a->after, b->after));
     CHECK(memcmp(a->slots.first, b->slots.first, (size_t)(s->B + 1) * sizeof(int32_t)) == 0);
     CHECK(candidates_equal(slots, a->slots.slot, b->slots.slot));
     CHECK(memcmp(a->slots.dz_fixed, b->slots.dz_fixed, (size_t)slots * sizeof(int64_t)) == 0);

@@ -42,8 +42,9 @@ TABLE = [
     ("gradient", "hierarchical", 576, {}),
     ("gradient", "matryoshka", 45, {"train__matryoshka__random": 3}),
 ]
-LAYOUTS = [(2, 1, "blas"), (3, 2, "blas"), (4, 1, "ref"), (1, 2, "blas"), (7, 1, "blas"), (2, 2, "ref"), (3, 1, "blas"),
-           (1, 3, "blas"), (4, 1, "blas")]
+LAYOUTS = [(2, 1), (3, 2), (4, 1), (1, 2), (7, 1), (2, 2), (3, 1), (1, 3), (4, 1)]  # ranks, threads; the backends in turn
+BACKENDS = program.backends()
+LAYOUTS = [(*layout, BACKENDS[-1 - place % len(BACKENDS)]) for place, layout in enumerate(LAYOUTS)]
 MOVES = [(1, 3), (3, 2), (2, 1), (2, 4)]  # ranks before and after the kill
 
 
@@ -100,7 +101,7 @@ def check_killed(name, config, first, moves):
     killed = any(kill_midway(config, f"{run}-{attempt}", moves[0]) for attempt in range(3))
     run = max(path for path in (f"{run}-{attempt}" for attempt in range(3)) if os.path.isdir(path))
     tap.check(killed and checkpoints(run), f"{name}: killed on {moves[0]} ranks, with a checkpoint", checkpoints(run))
-    found = different(first, train(config, run, moves[1], 1, "blas"))
+    found = different(first, train(config, run, moves[1], 1, "auto"))
     tap.check(not found, f"{name}: killed on {moves[0]} ranks, resumed on {moves[1]}: the same bits", found)
 
 
@@ -145,7 +146,7 @@ def check_flooded():
         first = train(config, os.path.join(path, "first"), 1, 1, "ref")
         flooded = first is not None and first["lines"][-1]["heldout_l0"] > 50
         tap.check(flooded, "many more latents than k pass the threshold: the run ends all the same", first)
-        found = different(first, train(config, os.path.join(path, "other"), 3, 2, "blas"))
+        found = different(first, train(config, os.path.join(path, "other"), 3, 2, "auto"))
         tap.check(not found, "many more latents than k pass the threshold: the same bits", found)
 
 

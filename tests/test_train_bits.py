@@ -15,8 +15,9 @@ import program
 import tap
 import trained
 
-LAYOUTS = [(1, 1, "blas"), (1, 3, "blas"), (2, 2, "blas"), (3, 1, "blas"), (4, 1, "blas"), (7, 1, "blas"),
-           (1, 2, "ref"), (3, 3, "ref")]
+LAYOUTS = [(1, 1), (1, 3), (2, 2), (3, 1), (4, 1), (7, 1), (1, 2), (3, 3)]  # ranks, threads; the backends in turn
+BACKENDS = program.backends()
+LAYOUTS = [(*layout, BACKENDS[-1 - place % len(BACKENDS)]) for place, layout in enumerate(LAYOUTS)]
 VARIANTS = {
     "d 576": (576, {}),
     "d 45, clip, average, token scale": (45, {"train__clip": 0.02, "train__ema": 0.9, "data__scale": "token"}),

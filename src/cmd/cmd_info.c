@@ -8,19 +8,35 @@
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* The names, each once, in the order in which the instruction sets grow. */
+static json_t *backends(int count, const hps_kernels *const *all)
+{
+    json_t *names = json_array();
+
+    for (int i = 0; i < count; i++) {
+        if (i == 0 || strcmp(all[i]->name, all[0]->name) != 0) {
+            json_array_append_new(names, json_string(all[i]->name));
+        }
+    }
+    return names;
+}
 
 static hps_status about_program(const hps_context *context, json_t **about)
 {
-    const hps_kernels *kernels = hps_kernels_choose(HPS_BACKEND_AUTO);
+    const hps_kernels *kernels;
+    const hps_kernels *all[HPS_KERNELS_MAX];
     hps_fact facts[HPS_BUILD_FACTS];
 
+    HPS_TRY(hps_kernels_choose(HPS_BACKEND_AUTO, &kernels));
     *about = json_object();
     hps_build_facts(facts);
     for (int i = 0; i < HPS_BUILD_FACTS; i++) {
         json_object_set_new(*about, facts[i].name, json_string(facts[i].text));
     }
     json_object_set_new(*about, "backend", json_string(kernels->name));
-    json_object_set_new(*about, "kernels", json_string(kernels->isa));
+    json_object_set_new(*about, "backends", backends(hps_kernels_all(all), all));
     json_object_set_new(*about, "ranks", json_integer(context->size));
     json_object_set_new(*about, "threads", json_integer(omp_get_max_threads()));
     return HPS_OK;

@@ -11,7 +11,9 @@ WORDS(scales, {"none", HPS_SCALE_NONE}, {"dataset", HPS_SCALE_DATASET}, {"token"
 WORDS(selects, {"topk", HPS_SELECT_TOPK}, {"batch_topk", HPS_SELECT_BATCH_TOPK}, {"gradient", HPS_SELECT_GRADIENT});
 WORDS(objectives, {"plain", HPS_OBJECTIVE_PLAIN}, {"multi_topk", HPS_OBJECTIVE_MULTI_TOPK},
       {"hierarchical", HPS_OBJECTIVE_HIERARCHICAL}, {"matryoshka", HPS_OBJECTIVE_MATRYOSHKA});
-WORDS(backends, {"auto", HPS_BACKEND_AUTO}, {"ref", HPS_BACKEND_REF}, {"blas", HPS_BACKEND_BLAS});
+WORDS(backends, {"auto", HPS_BACKEND_AUTO}, {"ref", HPS_BACKEND_REF}, {"portable", HPS_BACKEND_PORTABLE},
+      {"avx2", HPS_BACKEND_AVX2}, {"avx512", HPS_BACKEND_AVX512}, {"avx512bf16", HPS_BACKEND_AVX512BF16},
+      {"amx", HPS_BACKEND_AMX});
 WORDS(rows, {"holdout", HPS_ROWS_HOLDOUT}, {"train", HPS_ROWS_TRAIN}, {"all", HPS_ROWS_ALL});
 WORDS(formats_in, {"auto", HPS_FORMAT_AUTO}, {"saelens", HPS_FORMAT_SAELENS}, {"sparsify", HPS_FORMAT_SPARSIFY});
 WORDS(formats_out, {"saelens", HPS_FORMAT_SAELENS}, {"sparsify", HPS_FORMAT_SPARSIFY});

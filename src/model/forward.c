@@ -31,7 +31,7 @@ static hps_status allocate(hps_forward *f, const hps_forward_options *o)
     const hps_model *m = f->model;
     enum { WIDE = 512 }; /* by gradient many values of a token are in question */
     const int64_t k_max = serves(o, HPS_PICK_GRADIENT) && o->k_max < WIDE ? WIDE : o->k_max;
-    const hps_workspace_size size = {.B = f->B, .d = m->shard.d, .k_max = k_max, .threads = f->threads};
+    const hps_workspace_size size = {.B = f->B, .d = m->shard.d, .k_max = k_max, .own = m->shard.own, .threads = f->threads};
 
     if (o->k_max > 0 && f->B > INT32_MAX / 8 / o->k_max) {
         return hps_fail(HPS_ECONFIG,
@@ -136,6 +136,7 @@ void hps_forward_refresh(hps_forward *f)
                                .latent = f->latent,
                                .row_norm = sqrtf(square) * 1.00001f,
                                .bias = bias};
+    f->kernels->prepare(f->ws, &f->encoder);
 }
 
 void hps_forward_decode(hps_forward *f, int64_t B, int64_t first_slots, bool dz)

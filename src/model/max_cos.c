@@ -87,7 +87,7 @@ static hps_status allocate(cosines *c, int threads)
 {
     const hps_shard *s = &c->model->shard;
     const int64_t B = batch_rows(c->model) * s->P, slice = slice_rows(c->model);
-    const hps_workspace_size size = {.B = B, .d = s->d, .k_max = NEAREST, .threads = threads};
+    const hps_workspace_size size = {.B = B, .d = s->d, .k_max = NEAREST, .own = s->own, .threads = threads};
 
     HPS_TRY(HPS_ALLOC(&c->rows, s->own * c->lde, "decoder by latent"));
     HPS_TRY(HPS_ALLOC(&c->none, s->own, "decoder by latent"));
@@ -244,6 +244,7 @@ hps_status hps_max_cos(const hps_grid *grid, const hps_kernels *kernels, const h
                                      .latent = c.latent,
                                      .row_norm = BOUND,
                                      .bias = 0};
+        kernels->prepare(c.ws, &encoder);
         const int64_t most = most_own(model), rows = batch_rows(model);
         for (int64_t l0 = 0; l0 < most; l0 += rows) {
             compare(&c, &encoder, gather(&c, l0, rows));

@@ -272,7 +272,7 @@ hps_status hps_training_prepare(hps_training *t)
 
     t->resident_at_start = hps_memory_resident();
     HPS_TRY(hps_grid_create(t->world, (int)t->config->grid.groups, &t->grid));
-    t->kernels = hps_kernels_choose(t->config->kernels.backend);
+    HPS_TRY(hps_agree(t->world, hps_kernels_choose(t->config->kernels.backend, &t->kernels)));
     HPS_TRY(open_data(t));
     HPS_TRY(hps_agree(t->world, hps_config_text(t->config, &t->text)));
     t->hash = hps_config_hash(t->config);

@@ -58,8 +58,10 @@ static hps_status check_model(const encoding *e)
 static hps_status prepare(encoding *e)
 {
     const hps_config *c = e->config;
+    const hps_kernels *kernels;
 
     HPS_TRY(hps_grid_create(e->world, (int)c->grid.groups, &e->grid));
+    HPS_TRY(hps_agree(e->world, hps_kernels_choose(c->kernels.backend, &kernels)));
     HPS_TRY(hps_share_status(e->world, e->grid.p == 0 ? hps_codes_look(c->encode.output) : HPS_OK));
     HPS_TRY(hps_dataset_open(e->world, c, &c->encode.store, false, &e->dataset));
     HPS_TRY(choose_rows(e));
@@ -74,7 +76,7 @@ static hps_status prepare(encoding *e)
                                         .k = e->model->k,
                                         .rules = 1u << hps_pick_in_use(e->model).rule,
                                         .threads = (int)c->grid.threads};
-    return hps_forward_create(&e->grid, hps_kernels_choose(c->kernels.backend), e->model, &passes, &e->forward);
+    return hps_forward_create(&e->grid, kernels, e->model, &passes, &e->forward);
 }
 
 static void release(encoding *e)

@@ -124,7 +124,7 @@ static hps_status prepare(evaluation *e)
     HPS_TRY(hps_model_load(&e->grid, e->path, &e->model));
     HPS_TRY(hps_dataset_fits(&e->dataset, e->path, e->model->shard.d));
     const int64_t batch = smaller(c->eval.batch, e->rows), n = e->model->shard.n;
-    e->kernels = hps_kernels_choose(c->kernels.backend);
+    HPS_TRY(hps_agree(e->world, hps_kernels_choose(c->kernels.backend, &e->kernels)));
     e->curve = smaller(c->eval.curve == HPS_AUTO_INT ? 4 * e->model->k : c->eval.curve, n);
     HPS_TRY(open_feeds(e, batch));
     HPS_TRY(open_forward(e, batch));

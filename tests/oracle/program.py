@@ -1,4 +1,5 @@
 """Runs the program from a test, and reads and writes its files."""
+import json
 import os
 import shutil
 import subprocess
@@ -43,6 +44,14 @@ def run(ranks, *arguments, threads=1, seconds=300):
     command = ["timeout", "--kill-after=5", seconds * SLOWER, *mpirun, PROGRAM, *arguments]
     done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
+
+
+def backends():
+    """Names of the kernels' backends that this CPU can run, "ref" first."""
+    status, out, err = run(1, "info", "--json")
+    if status != 0:
+        raise RuntimeError(f"hpsae info: status {status}\n{err}")
+    return json.loads(out)["backends"]
 
 
 def children(pid):

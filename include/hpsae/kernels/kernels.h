@@ -100,16 +100,23 @@ typedef struct hps_workspace hps_workspace;
 /* Sizes that a workspace must serve. */
 typedef struct {
     int64_t B, d, k_max; /* tokens a call, columns, slots a token of the widest selection */
+    int64_t own;         /* encoder rows */
     int threads;
 } hps_workspace_size;
 
 typedef struct {
-    const char *name; /* "ref", "blas" */
-    const char *isa;  /* instruction set that was compiled for: "base", "avx2", "avx512" */
+    const char *name; /* "ref", or what the screen runs on: "portable", "avx2", "avx512", "avx512bf16", "amx" */
+    const char *isa;  /* what it was compiled for: of ref "base", "avx2", "avx512"; else the name */
 
     /* Creates a workspace; destroy takes its address and sets NULL.  HPS_ENOMEM. */
     hps_status (*workspace_create)(const hps_workspace_size *size, hps_workspace **workspace);
     void (*workspace_destroy)(hps_workspace **workspace);
+
+    /*
+     * Takes in an encoder: before the first encode or encode_above with it, and whenever its rows have changed but by this
+     * workspace's update_encoder.
+     */
+    void (*prepare)(hps_workspace *ws, const hps_encoder *enc);
 
     /*
      * The k candidates of each token, first in the total order, among the encoder's rows, or among the `count` rows
@@ -183,12 +190,20 @@ typedef struct {
     /* Decoder rows times 1 / |row|, norm[i] = |row|^2 in fixed point (norm_scale). */
     void (*normalise)(hps_workspace *ws, int64_t n, int64_t w, int64_t ldd, const int64_t *norm, double norm_scale,
                       float *W_dec);
+
+    /*
+     * One thread's dense work on registers alone, for measuring the machine: the screen's unit, and float32 fma.  Returns
+     * the operations done, a multiply-add being two.
+     */
+    double (*screen_peak)(int64_t rounds);
+    double (*float_peak)(int64_t rounds);
 } hps_kernels;
 
 /*
- * Local.  The table of a backend (HPS_BACKEND_AUTO: the fastest) for the best instruction set that this CPU has.
+ * Local.  The table of a backend; HPS_BACKEND_AUTO: the one whose screen's unit is the fastest by a measurement of some
+ * milliseconds (the bits are the same).  HPS_ECONFIG if this CPU cannot run it, naming those that it can.
  */
-const hps_kernels *hps_kernels_choose(hps_backend backend);
+hps_status hps_kernels_choose(hps_backend backend, const hps_kernels **kernels);
 
 /* Local.  Every table that this CPU can run, the base reference first; returns how many. */
 enum { HPS_KERNELS_MAX = 8 };

@@ -1,44 +1,29 @@
 /*
- * Selection by screen and rescue: a BLAS product only says which latents may win.  With a rigorous bound `error` on
- * |screened - canonical|, a latent whose screened value lies below the k-th largest one by more than 2 error cannot be
- * among the k best; the few others are computed again, canonically, and those values decide.
+ * The k best of each token, by screen and rescue: a product of low precision only says which latents may win.  What lies
+ * above the k-th largest lower bound with its upper bound is computed again, canonically, and those values decide.
  */
-#include "lanes.h"
 #include "screen.h"
-#include "workspace.h"
 
-#include <cblas.h>
-#include <omp.h>
 #include <string.h>
 
 /* What one call of encode works on. */
 typedef struct {
-    const hps_encoder *enc;
-    int64_t count, B, ldy, k;
-    const int32_t *rows;
-    const float *y, *y_norm;
+    int64_t ldy, k;
+    const float *y;
     hps_candidate *top;
 } problem;
 
-/* Raises the token's threshold by its pending candidates and drops those below it. */
-static void prune(fast_thread *me, int64_t capacity, int64_t token, int64_t k)
+/* Raises the token's threshold by its pending rows and drops those below it. */
+static void prune(const fast_screen *s, int64_t b)
 {
-    hps_candidate *pending = me->pending + token * capacity;
-    int32_t kept = 0;
+    const problem *p = s->problem;
+    fast_thread *me = s->me;
 
-    if (me->count[token] >= k) {
-        for (int32_t i = 0; i < me->count[token]; i++) {
-            me->scratch[i] = pending[i].value;
-        }
-        const float reach = fast_kth_largest(me->scratch, me->count[token], k) - 2 * me->error[token];
-        me->threshold[token] = fmaxf(me->threshold[token], reach);
+    if (me->count[b] >= p->k) {
+        const float reach = fast_reach(me->low + b * s->ws->capacity, me->count[b], p->k);
+        me->threshold[b] = fmaxf(me->threshold[b], reach);
     }
-    for (int32_t i = 0; i < me->count[token]; i++) {
-        if (pending[i].value >= me->threshold[token]) {
-            pending[kept++] = pending[i];
-        }
-    }
-    me->count[token] = kept;
+    fast_drop(s->ws, me, b);
 }
 
 /* Takes a candidate into a sorted list of k: by halving, since k may be hundreds. */
@@ -61,136 +46,150 @@ static void insert(hps_candidate *top, int64_t k, hps_candidate c)
     top[low] = c;
 }
 
-/* Computes the token's pending candidates below row `end`, from its next one on, canonically and takes them into its top k. */
-static void rescue(fast_thread *me, int64_t capacity, const problem *p, int64_t token, int64_t t, int64_t end)
+/* Computes the token's pending rows below `end`, from its next one on, canonically and takes them into its top k. */
+static void rescue(const fast_screen *s, int64_t b, int64_t end)
 {
-    const hps_encoder *enc = p->enc;
-    const hps_candidate *pending = me->pending + token * capacity;
-    hps_candidate *top = p->top + t * p->k;
-    enum { AHEAD = 3 };
+    const problem *p = s->problem;
+    fast_thread *me = s->me;
+    const int32_t *number = me->number + b * s->ws->capacity, count = me->count[b];
+    const int64_t t = me->which[b];
 
-    int32_t i = me->next[token];
-    for (; i < me->count[token] && pending[i].latent < end; i++) {
-        if (i + AHEAD < me->count[token]) {
-            fast_prefetch(enc->W_enc + pending[i + AHEAD].latent * enc->lde, enc->d);
+    int32_t i = me->next[b];
+    while (i < count && number[i] < end) {
+        int64_t l[AT_ONCE] = {0};
+        float value[AT_ONCE];
+        int here = 0;
+        for (; here < AT_ONCE && i < count && number[i] < end; i++) {
+            l[here] = fast_row(s, number[i]);
+            here += number[i] < s->count;
         }
-        const int64_t l = pending[i].latent;
-        const float value = fast_dot(enc->d, enc->W_enc + l * enc->lde, p->y + t * p->ldy) + enc->b_enc[l];
-        insert(top, p->k, (hps_candidate){value, enc->latent[l]});
+        fast_values(s->enc, l, p->y + t * p->ldy, value);
+        for (int q = 0; q < here; q++) {
+            insert(p->top + t * p->k, p->k, (hps_candidate){value[q], s->enc->latent[l[q]]});
+        }
     }
-    me->next[token] = i;
+    me->next[b] = i;
 }
 
-/* Makes room for HPS_LANES more: by pruning, and when the bound separates too few (ties), by deciding now. */
-static void make_room(fast_thread *me, int64_t capacity, const problem *p, int64_t token, int64_t t)
+/* Makes room for a panel: by pruning, and when the bounds separate too few (ties), by deciding now. */
+static void make_room(const fast_screen *s, int64_t b)
 {
-    prune(me, capacity, token, p->k);
-    if (me->count[token] > capacity / 2) {
-        rescue(me, capacity, p, token, t, INT64_MAX);
-        me->count[token] = me->next[token] = 0;
-        me->threshold[token] = fmaxf(me->threshold[token], p->top[(t + 1) * p->k - 1].value - me->error[token]);
+    const problem *p = s->problem;
+    fast_thread *me = s->me;
+
+    prune(s, b);
+    if (me->count[b] > s->ws->capacity / 2) {
+        rescue(s, b, INT64_MAX);
+        me->count[b] = me->next[b] = 0;
+        me->threshold[b] = fmaxf(me->threshold[b], p->top[(me->which[b] + 1) * p->k - 1].value);
     }
 }
 
-/* Appends what reaches the threshold in one row of a tile: values of m latents, numbers number[...] or from l0 on. */
-static void scan(fast_thread *me, int64_t capacity, const problem *p, int64_t token, int64_t t, int64_t l0, int64_t m,
-                 const float *values)
+/*
+ * A guess of the threshold from a sample of the rows: its r-th largest lower bound, where r is so far above what the
+ * sample holds of the k best that more than k of all rows reach it, but for one token in some thousands.
+ */
+static void guess(const fast_screen *s, double share)
 {
-    hps_candidate *pending = me->pending + token * capacity;
-    const float *bias = p->enc->b_enc;
-    const int32_t *rows = p->rows;
+    const problem *p = s->problem;
+    fast_thread *me = s->me;
+    const double expected = share * (double)p->k;
+    const int64_t r = (int64_t)(expected + 4 * sqrt(expected) + 1.5);
 
-    for (int64_t j = 0; j < m; j += HPS_LANES) {
-        const int64_t lanes_here = m - j < HPS_LANES ? m - j : HPS_LANES;
-        float value[HPS_LANES];
-        int any = 0;
+    for (int64_t b = 0; b < s->tokens; b++) {
+        if (me->count[b] >= r) {
+            me->guess[b] = me->threshold[b] =
+                fmaxf(me->threshold[b], fast_reach(me->low + b * s->ws->capacity, me->count[b], r));
+            fast_drop(s->ws, me, b);
+        }
+    }
+}
 
-        for (int64_t l = 0; l < lanes_here; l++) {
-            value[l] = values[j + l] + (rows != NULL ? bias[rows[l0 + j + l]] : bias[l0 + j + l]);
+/* Screens all rows: the first as a sample, then twice on the way what is pending raises the thresholds. */
+static void screen(const fast_screen *s, bool guessing)
+{
+    const int64_t panels = (s->count + PANEL - 1) / PANEL;
+    const int64_t sample = panels < 32 ? 1 : panels / 32, stop[] = {sample, panels / 4, panels / 2, panels};
+    int64_t done = 0;
+
+    for (int i = 0; i < 4; i++) {
+        if (stop[i] > done) {
+            fast_screen_panels(s, done, stop[i]);
+            done = stop[i];
         }
-        for (int64_t l = 0; l < lanes_here; l++) {
-            any |= value[l] >= me->threshold[token];
-        }
-        if (__builtin_expect(!any, 1)) {
-            continue;
-        }
-        if (me->count[token] + HPS_LANES > capacity) {
-            make_room(me, capacity, p, token, t);
-        }
-        for (int64_t l = 0; l < lanes_here; l++) {
-            if (value[l] >= me->threshold[token]) {
-                const int64_t q = l0 + j + l;
-                pending[me->count[token]++] = (hps_candidate){value[l], rows != NULL ? rows[q] : (int32_t)q};
+        if (i == 0 && guessing) {
+            guess(s, (double)(sample * PANEL) / (double)s->count);
+        } else {
+            for (int64_t b = 0; b < s->tokens; b++) {
+                prune(s, b);
             }
         }
     }
 }
 
-/* Where the m rows of the panel that begins at l0 stand: in place, or gathered. */
-static const float *panel_rows(fast_thread *me, int64_t ld, const problem *p, int64_t l0, int64_t m, int64_t *stride)
+/* Rescues what is pending.  Pending rows ascend: some rows at a time serve all tokens while they are in cache. */
+static void decide(const fast_screen *s)
 {
-    const hps_encoder *enc = p->enc;
-
-    if (p->rows == NULL) {
-        *stride = enc->lde;
-        return enc->W_enc + l0 * enc->lde;
+    for (int64_t end = RESIDENT; end < s->count + RESIDENT; end += RESIDENT) {
+        for (int64_t b = 0; b < s->tokens; b++) {
+            rescue(s, b, end);
+        }
     }
-    for (int64_t l = 0; l < m; l++) {
-        memcpy(me->gathered + l * ld, enc->W_enc + p->rows[l0 + l] * enc->lde, (size_t)enc->d * sizeof(float));
+    for (int64_t b = 0; b < s->tokens; b++) {
+        rescue(s, b, INT64_MAX);
     }
-    *stride = ld;
-    return me->gathered;
 }
 
-static void encode_tokens(hps_workspace *ws, fast_thread *me, const problem *p, int64_t t0, int64_t tokens)
+/* The tokens me->which[0 .. tokens - 1]; returns how many of them, now in front, guessed a threshold above their k-th value. */
+static int64_t encode_tokens(fast_screen *s, bool guessing)
 {
-    for (int64_t b = 0; b < tokens; b++) {
-        me->count[b] = me->next[b] = 0;
-        me->threshold[b] = -INFINITY;
-        me->error[b] = fast_screen_error(p->enc, p->y_norm[t0 + b]);
-        for (int64_t s = 0; s < p->k; s++) {
-            p->top[(t0 + b) * p->k + s] = HPS_NO_CANDIDATE;
-        }
-    }
-    for (int64_t l0 = 0; l0 < p->count; l0 += PANEL) {
-        const int64_t m = p->count - l0 < PANEL ? p->count - l0 : PANEL;
-        int64_t stride;
-        const float *panel = panel_rows(me, ws->ld, p, l0, m, &stride);
+    const problem *p = s->problem;
+    fast_thread *me = s->me;
+    int64_t failed = 0;
 
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)tokens, (int)m, (int)p->enc->d, 1, p->y + t0 * p->ldy,
-                    (int)p->ldy, panel, (int)stride, 0, me->tile, PANEL);
-        for (int64_t b = 0; b < tokens; b++) {
-            scan(me, ws->capacity, p, b, t0 + b, l0, m, me->tile + b * PANEL);
+    fast_screen_begin(s, p->ldy, p->y);
+    for (int64_t b = 0; b < s->tokens; b++) {
+        me->guess[b] = -FLT_MAX;
+        for (int64_t q = 0; q < p->k; q++) {
+            p->top[me->which[b] * p->k + q] = HPS_NO_CANDIDATE;
         }
     }
-    for (int64_t b = 0; b < tokens; b++) {
-        prune(me, ws->capacity, b, p->k);
-    }
-    /* Pending rows ascend: some rows at a time serve all tokens while they are in cache. */
-    for (int64_t end = RESIDENT; end < p->enc->own + RESIDENT; end += RESIDENT) {
-        for (int64_t b = 0; b < tokens; b++) {
-            rescue(me, ws->capacity, p, b, t0 + b, end);
+    screen(s, guessing);
+    decide(s);
+    for (int64_t b = 0; b < s->tokens; b++) {
+        const int32_t t = me->which[b];
+        if (me->guess[b] > -FLT_MAX && !(p->top[(t + 1) * p->k - 1].value >= me->guess[b])) {
+            me->which[failed++] = t;
         }
     }
+    return failed;
 }
 
 void FAST(encode)(hps_workspace *ws, const hps_encoder *enc, int64_t count, const int32_t *rows, int64_t B, int64_t ldy,
                   const float *y, const float *y_norm, int64_t k, hps_candidate *top)
 {
-    const problem p = {.enc = enc,
-                       .count = rows != NULL ? count : enc->own,
-                       .B = B,
-                       .ldy = ldy,
-                       .k = k,
-                       .rows = rows,
-                       .y = y,
-                       .y_norm = y_norm,
-                       .top = top};
-
+    const problem p = {.ldy = ldy, .k = k, .y = y, .top = top};
     const int64_t tokens = fast_task_tokens(ws, B);
 
+    (void)y_norm;
+    fast_screen_bounds(ws, enc->own);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(ws->size.threads)
     for (int64_t t0 = 0; t0 < B; t0 += tokens) {
-        encode_tokens(ws, ws->thread + omp_get_thread_num(), &p, t0, B - t0 < tokens ? B - t0 : tokens);
+        fast_screen s = {.ws = ws,
+                         .me = ws->thread + omp_get_thread_num(),
+                         .enc = enc,
+                         .tokens = B - t0 < tokens ? B - t0 : tokens,
+                         .d = enc->d,
+                         .count = rows != NULL ? count : enc->own,
+                         .rows = rows,
+                         .problem = &p,
+                         .room = make_room};
+        for (int64_t b = 0; b < s.tokens; b++) {
+            s.me->which[b] = (int32_t)(t0 + b);
+        }
+        s.tokens = encode_tokens(&s, true);
+        if (s.tokens > 0) {
+            encode_tokens(&s, false);
+        }
     }
 }

@@ -1,20 +1,13 @@
 /*
- * All pre-activations above a floor, by screen and rescue: a screened value more than `error` below the floor cannot
- * reach it; the others are computed again, canonically.  The floor may rise with the k-th largest screened value, which is
- * at most `error` above the canonical one.
+ * All pre-activations above a floor, by screen and rescue: what cannot reach it with its upper bound is dropped; the others
+ * are computed again, canonically.  The floor may rise with the k-th largest lower bound.
  */
-#include "lanes.h"
 #include "screen.h"
-#include "workspace.h"
 
-#include <cblas.h>
-#include <omp.h>
 #include <string.h>
 
 typedef struct {
-    const hps_encoder *enc;
-    int64_t ldy, pending; /* most pending latents of a token */
-    int64_t k;
+    int64_t ldy, k;
     const float *y, *ratio;
     float *floor;
     int64_t capacity;
@@ -22,118 +15,93 @@ typedef struct {
     int64_t *count; /* of all threads */
 } search;
 
-/* Keeps of the token's pending latents those that reach the floor. */
-static void decide(fast_thread *me, const search *p, int64_t token, int64_t t)
+/* Keeps of the token's pending rows those whose values reach the floor. */
+static void decide(const fast_screen *s, int64_t b)
 {
-    const hps_encoder *enc = p->enc;
-    hps_candidate *pending = me->pending + token * p->pending;
+    const search *p = s->problem;
+    const hps_encoder *enc = s->enc;
+    fast_thread *me = s->me;
+    const int32_t *number = me->number + b * s->ws->capacity, count = me->count[b];
+    const int32_t t = me->which[b];
     int64_t kept = 0, place;
-    enum { AHEAD = 3 };
 
-    for (int32_t i = 0; i < me->count[token]; i++) {
-        const int64_t l = pending[i].latent;
-        if (i + AHEAD < me->count[token]) {
-            fast_prefetch(enc->W_enc + pending[i + AHEAD].latent * enc->lde, enc->d);
+    for (int32_t i = 0; i < count; i += AT_ONCE) {
+        const int here = count - i < AT_ONCE ? count - i : AT_ONCE;
+        int64_t l[AT_ONCE] = {0};
+        float value[AT_ONCE];
+        for (int q = 0; q < here; q++) {
+            l[q] = fast_row(s, number[i + q]);
         }
-        const float value = fast_dot(enc->d, enc->W_enc + l * enc->lde, p->y + t * p->ldy) + enc->b_enc[l];
-        if (value >= p->floor[t]) {
-            pending[kept++] = (hps_candidate){value, enc->latent[l]};
+        fast_values(enc, l, p->y + t * p->ldy, value);
+        for (int q = 0; q < here; q++) {
+            if (value[q] >= p->floor[t] && number[i + q] < s->count) {
+                me->list[kept++] = (hps_candidate){value[q], enc->latent[l[q]]};
+            }
         }
     }
-    me->count[token] = 0;
+    me->count[b] = 0;
+    if (kept == 0) {
+        return;
+    }
 #pragma omp atomic capture
     {
         place = *p->count;
         *p->count += kept;
     }
     for (int64_t i = 0; i < kept && place + i < p->capacity; i++) {
-        p->hit[place + i] = (hps_hit){(int32_t)t, pending[i]};
+        p->hit[place + i] = (hps_hit){t, me->list[i]};
     }
 }
 
-/* Raises the token's floor by its largest values so far, the pending ones among them, and drops those that cannot reach it. */
-static void raise_floor(fast_thread *me, const search *p, int64_t token, int64_t t)
+/* Raises the token's floor by its largest lower bounds so far, the pending ones among them, and drops what cannot reach it. */
+static void raise_floor(const fast_screen *s, int64_t b)
 {
-    hps_candidate *pending = me->pending + token * p->pending;
-    float *best = me->best + token * p->k;
-    int64_t count = me->known[token];
-    int32_t kept = 0;
+    const search *p = s->problem;
+    fast_thread *me = s->me;
+    const int32_t t = me->which[b];
+    float *best = me->best + b * p->k;
+    int64_t count = me->known[b];
 
     memcpy(me->scratch, best, (size_t)count * sizeof(float));
-    for (int32_t i = 0; i < me->count[token]; i++) {
-        me->scratch[count++] = pending[i].value;
-    }
+    memcpy(me->scratch + count, me->low + b * s->ws->capacity, (size_t)me->count[b] * sizeof(float));
+    count += me->count[b];
     if (count >= p->k) {
-        const float reach = p->ratio[t] * (fast_kth_largest(me->scratch, count, p->k) - me->error[token]);
-        p->floor[t] = fmaxf(p->floor[t], reach);
-        me->threshold[token] = p->floor[t] - me->error[token];
+        const float kth = fast_kth_largest(me->scratch, count, p->k);
+        p->floor[t] = fmaxf(p->floor[t], p->ratio[t] * kth);
+        me->threshold[b] = p->floor[t];
         count = p->k; /* the selection left them in front */
     }
     memcpy(best, me->scratch, (size_t)count * sizeof(float));
-    me->known[token] = (int32_t)count;
-    for (int32_t i = 0; i < me->count[token]; i++) {
-        if (pending[i].value >= me->threshold[token]) {
-            pending[kept++] = pending[i];
-        }
-    }
-    me->count[token] = kept;
+    me->known[b] = (int32_t)count;
+    fast_drop(s->ws, me, b);
 }
 
-/* What to do with the token's pending latents before more come, while their rows are in cache. */
-static void settle(fast_thread *me, const search *p, int64_t token, int64_t t)
+/* What to do with the token's pending rows before more come, while they are in cache. */
+static void settle(const fast_screen *s, int64_t b)
 {
-    if (p->k > 0) {
-        raise_floor(me, p, token, t);
+    const search *p = s->problem;
+
+    if (s->me->count[b] > 0 && p->k > 0) {
+        raise_floor(s, b);
     }
-    decide(me, p, token, t);
+    decide(s, b);
 }
 
-/* One row of a tile: the values of m latents from l0 on. */
-static void scan(fast_thread *me, const search *p, int64_t token, int64_t t, int64_t l0, int64_t m, const float *values)
+static void search_tokens(const fast_screen *s)
 {
-    hps_candidate *pending = me->pending + token * p->pending;
-    const float *bias = p->enc->b_enc + l0;
+    const search *p = s->problem;
+    const int64_t panels = (s->count + PANEL - 1) / PANEL;
+    enum { STRETCH = 32 };
 
-    for (int64_t j = 0; j < m; j += HPS_LANES) {
-        const int64_t end = m - j < HPS_LANES ? m : j + HPS_LANES;
-        int any = 0;
-
-        for (int64_t l = j; l < end; l++) {
-            any |= values[l] + bias[l] >= me->threshold[token];
-        }
-        if (__builtin_expect(!any, 1)) {
-            continue;
-        }
-        if (me->count[token] + HPS_LANES > p->pending) {
-            settle(me, p, token, t);
-        }
-        for (int64_t l = j; l < end; l++) {
-            if (values[l] + bias[l] >= me->threshold[token]) {
-                pending[me->count[token]++] = (hps_candidate){values[l] + bias[l], (int32_t)(l0 + l)};
-            }
-        }
+    fast_screen_begin(s, p->ldy, p->y);
+    for (int64_t b = 0; b < s->tokens; b++) {
+        s->me->known[b] = 0;
+        s->me->threshold[b] = p->floor[s->me->which[b]];
     }
-}
-
-static void search_tokens(fast_thread *me, const search *p, const float *y_norm, int64_t t0, int64_t tokens)
-{
-    const hps_encoder *enc = p->enc;
-
-    for (int64_t b = 0; b < tokens; b++) {
-        me->count[b] = me->known[b] = 0;
-        me->error[b] = fast_screen_error(enc, y_norm[t0 + b]);
-        me->threshold[b] = p->floor[t0 + b] - me->error[b];
-    }
-    for (int64_t l0 = 0; l0 < enc->own; l0 += PANEL) {
-        const int64_t m = enc->own - l0 < PANEL ? enc->own - l0 : PANEL;
-
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)tokens, (int)m, (int)enc->d, 1, p->y + t0 * p->ldy,
-                    (int)p->ldy, enc->W_enc + l0 * enc->lde, (int)enc->lde, 0, me->tile, PANEL);
-        for (int64_t b = 0; b < tokens; b++) {
-            scan(me, p, b, t0 + b, l0, m, me->tile + b * PANEL);
-        }
-        for (int64_t b = 0; b < tokens; b++) {
-            settle(me, p, b, t0 + b);
+    for (int64_t done = 0; done < panels; done += STRETCH) {
+        fast_screen_panels(s, done, panels - done < STRETCH ? panels : done + STRETCH);
+        for (int64_t b = 0; b < s->tokens; b++) {
+            settle(s, b);
         }
     }
 }
@@ -143,21 +111,26 @@ int64_t FAST(encode_above)(hps_workspace *ws, const hps_encoder *enc, int64_t B,
                            hps_hit *hit)
 {
     int64_t count = 0;
-    const search p = {.enc = enc,
-                      .ldy = ldy,
-                      .pending = ws->capacity,
-                      .k = k,
-                      .ratio = ratio,
-                      .y = y,
-                      .floor = floor,
-                      .capacity = capacity,
-                      .hit = hit,
-                      .count = &count};
+    const search p = {
+        .ldy = ldy, .k = k, .y = y, .ratio = ratio, .floor = floor, .capacity = capacity, .hit = hit, .count = &count};
     const int64_t tokens = fast_task_tokens(ws, B);
 
+    (void)y_norm;
+    fast_screen_bounds(ws, enc->own);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(ws->size.threads)
     for (int64_t t0 = 0; t0 < B; t0 += tokens) {
-        search_tokens(ws->thread + omp_get_thread_num(), &p, y_norm, t0, B - t0 < tokens ? B - t0 : tokens);
+        const fast_screen s = {.ws = ws,
+                               .me = ws->thread + omp_get_thread_num(),
+                               .enc = enc,
+                               .tokens = B - t0 < tokens ? B - t0 : tokens,
+                               .d = enc->d,
+                               .count = enc->own,
+                               .problem = &p,
+                               .room = settle};
+        for (int64_t b = 0; b < s.tokens; b++) {
+            s.me->which[b] = (int32_t)(t0 + b);
+        }
+        search_tokens(&s);
     }
     return count;
 }

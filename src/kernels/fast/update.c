@@ -2,8 +2,7 @@
  * Latent-major gradients with Adam in place: a latent's gradient row is summed over its tokens in cache and used at
  * once, so that gradients never reach memory.
  */
-#include "lanes.h"
-#include "workspace.h"
+#include "screen.h"
 
 #include <omp.h>
 #include <string.h>
@@ -160,6 +159,9 @@ void FAST(update_encoder)(hps_workspace *ws, const hps_update *u, const hps_enco
             const float row_square = fast_dot(enc->d, e, e);
             largest_square = fmaxf(largest_square, isfinite(row_square) ? row_square : INFINITY);
             largest_bias = fmaxf(largest_bias, fabsf(b_enc->value[l]));
+        }
+        if (u->apply) {
+            fast_pack_panel(ws, me, &ws->panels, l0 / PANEL, enc, l0, l1 - l0, NULL);
         }
     }
     for (int i = 0; i < ws->size.threads; i++) {

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #ifndef HPS_ISA
-#define HPS_ISA base
+#define HPS_ISA portable
 #endif
 #define GLUE(a, b) a##b
 #define NAME(a, b) GLUE(a, b)
@@ -46,6 +46,13 @@ static hps_status workspace_create(const hps_workspace_size *size, hps_workspace
         workspace_destroy(workspace);
     }
     return status;
+}
+
+/* The rows are used as they are. */
+static void prepare(hps_workspace *ws, const hps_encoder *enc)
+{
+    (void)ws;
+    (void)enc;
 }
 
 static void insert(hps_candidate *top, int64_t k, hps_candidate c)
@@ -363,12 +370,27 @@ static void normalise(hps_workspace *ws, int64_t n, int64_t w, int64_t ldd, cons
     }
 }
 
+static double peak(int64_t rounds)
+{
+    float s[HPS_LANES] = {0}, x = 0;
+
+    for (int64_t i = 0; i < rounds; i++) {
+        __asm__ volatile("" : "+m"(x));
+        for (int l = 0; l < HPS_LANES; l++) {
+            s[l] = fmaf(x, x, s[l]);
+        }
+    }
+    __asm__ volatile("" : : "m"(s));
+    return (double)rounds * 2 * HPS_LANES;
+}
+
 extern const hps_kernels NAME(hps_kernels_ref_, HPS_ISA);
 const hps_kernels NAME(hps_kernels_ref_, HPS_ISA) = {
     .name = "ref",
     .isa = TEXT(HPS_ISA),
     .workspace_create = workspace_create,
     .workspace_destroy = workspace_destroy,
+    .prepare = prepare,
     .encode = encode,
     .encode_above = encode_above,
     .decode = decode,
@@ -379,4 +401,6 @@ const hps_kernels NAME(hps_kernels_ref_, HPS_ISA) = {
     .update_decoder = update_decoder,
     .update_encoder = update_encoder,
     .normalise = normalise,
+    .screen_peak = peak,
+    .float_peak = peak,
 };
