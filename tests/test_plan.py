@@ -63,7 +63,9 @@ with program.Directory() as directory:
         run = os.path.join(directory, f"run{number}")
         status, out, err = program.run(ranks, "train", config, "-s", f"output={run}", threads=threads)
         tap.check(status == 0, f"{name}: trains", out + err)
-        status, out, err, facts = plan(config, "--ranks-per-node", ranks, "--threads", threads)
+        kernels = trained.run_facts(run)["kernels"]["backend"]  # "auto" is decided by a measurement
+        status, out, err, facts = plan(config, "--ranks-per-node", ranks, "--threads", threads, "-s",
+                                       f"kernels.backend={kernels}")
         if not tap.check(status == 0 and err == "", f"{name}: is planned", out + err):
             continue
         real, said = trained.run_facts(run)["memory_bytes"], facts["memory"]
@@ -76,7 +78,8 @@ with program.Directory() as directory:
         tap.check(facts["run"]["steps"] == trained.run_facts(run)["step"], f"{name}: so many steps", facts["run"])
 
     # Bytes: an allgather sends all that is not a rank's own once, an allreduce twice.
-    sizes = {"model__latents": 4096, "model__k": 32, "train__batch": 512, "train__aux": {"k": 64}}
+    sizes = {"model__latents": 4096, "model__k": 32, "train__batch": 512, "train__aux": {"k": 64},
+             "kernels__backend": "ref"}
     config = trained.write_config(directory, **sizes)
     for ranks in (1, 2, 5):
         _, out, _, facts = plan(config, "--ranks-per-node", ranks, "--dim", 96, "--dtype", "bfloat16", "--dead", 0.5)

@@ -63,6 +63,12 @@ static share share_of(const hps_cost_case *c)
     return s;
 }
 
+/* The candidates of so many tokens travel together: to the ranks that merge them, and back. */
+static double pieces(const hps_cost_case *c)
+{
+    return fmax(1, floor((double)c->B / c->R / 1024));
+}
+
 /* Collectives of a phase among the model ranks. */
 static double collectives(const hps_cost_case *c, hps_phase phase)
 {
@@ -72,7 +78,7 @@ static double collectives(const hps_cost_case *c, hps_phase phase)
     case HPS_PHASE_IO:
         return c->select == HPS_SELECT_GRADIENT ? 4 : 2;
     case HPS_PHASE_SELECT:
-        return c->select == HPS_SELECT_TOPK ? 1 : c->select == HPS_SELECT_BATCH_TOPK ? 7 : 5;
+        return c->select == HPS_SELECT_TOPK ? 2 * pieces(c) : c->select == HPS_SELECT_BATCH_TOPK ? 7 : 5;
     case HPS_PHASE_AUX:
         return aux ? 1 : 0;
     case HPS_PHASE_COMM:
@@ -139,11 +145,12 @@ static void encode(const hps_cost_case *c, const share *s, double x[HPS_COST_FEA
     x[4] = s->B * (c->select == HPS_SELECT_BATCH_TOPK ? 1.5 * above : k * (1 + log(s->own / k))) / s->T;
 }
 
+/* A topk batch: each rank merges all ranks' lists of its share of the tokens. */
 static void choose(const hps_cost_case *c, const share *s, const hps_cost_wire *wire, double x[HPS_COST_FEATURES])
 {
     x[0] = 1;
     x[1] = s->B * s->d / s->T;
-    x[2] = c->select == HPS_SELECT_TOPK ? s->B * s->k * hps_cost_rounds(c->P) : 0;
+    x[2] = c->select == HPS_SELECT_TOPK ? s->B * s->k * (c->P - 1) / c->P / s->T : 0;
     x[3] = wire->messages;
     x[4] = wire->bytes;
     x[5] = s->B * s->k;

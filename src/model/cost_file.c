@@ -150,7 +150,7 @@ static hps_status take_count(const place *at, const json_t *object, const char *
 
 static hps_status take_int(const place *at, const json_t *object, const char *key, int *value)
 {
-    int64_t count;
+    int64_t count = 0;
 
     HPS_TRY(take_count(at, object, key, 1, 1 << 24, &count));
     *value = (int)count;

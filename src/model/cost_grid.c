@@ -107,13 +107,13 @@ bool hps_grid_choose(const hps_calibration *c, const hps_cost_case *size, const 
             add_groups(c, size, space, per_node, &all);
         }
     }
-    if (all.count > 0) {
+    if (all.point != NULL && all.count > 0) {
         qsort(all.point, (size_t)all.count, sizeof(*all.point), by_seconds);
     }
-    while (chosen < all.count && !fits(space, &all.point[chosen])) {
+    while (all.point != NULL && chosen < all.count && !fits(space, &all.point[chosen])) {
         chosen++;
     }
-    const bool found = chosen < all.count;
+    const bool found = all.point != NULL && chosen < all.count;
     if (found) {
         *best = all.point[chosen];
         explain(c, &all, chosen, reason);

@@ -68,15 +68,15 @@ static hps_status imagine(const hps_store_info *info, bool gradients, hps_traini
     return gradients ? hps_store_imagine(&other, &t->dataset.gradients) : HPS_OK;
 }
 
-hps_status hps_train_rehearse(const hps_config *config, const hps_store_info *info, bool gradients, int R, int P,
-                              int threads, hps_memory_plan *plan)
+hps_status hps_train_rehearse(const hps_config *config, const hps_kernels *kernels, const hps_store_info *info,
+                              bool gradients, int R, int P, int threads, hps_memory_plan *plan)
 {
     hps_config with = *config; /* strings and lists stay those of config */
     hps_training t = {.world = MPI_COMM_NULL,
                       .config = &with,
+                      .kernels = kernels,
                       .grid = {.world = MPI_COMM_NULL, .model = MPI_COMM_NULL, .R = R, .P = P}};
 
-    HPS_TRY(hps_kernels_choose(config->kernels.backend, &t.kernels));
     with.grid.groups = R;
     with.grid.threads = threads;
     hps_memory_rehearse(true);

@@ -71,6 +71,28 @@ static hps_status find_machine(const hps_plan_request *r, hps_plan *plan)
     return HPS_OK;
 }
 
+/* The kernels that the run will use, as far as they are known and run here: their buffers differ. */
+static hps_status find_kernels(const hps_plan_request *r, hps_plan *plan)
+{
+    const hps_kernels *all[HPS_KERNELS_MAX];
+    const int count = hps_kernels_all(all);
+    const hps_backend backend = r->config->kernels.backend;
+    const bool measured = backend == HPS_BACKEND_AUTO && !plan->machine.assumed;
+
+    for (int i = 0; measured && i < count; i++) {
+        if (strcmp(all[i]->name, plan->machine.backend) == 0) {
+            plan->kernels = all[i];
+            return HPS_OK;
+        }
+    }
+    if (hps_kernels_choose(backend, &plan->kernels) != HPS_OK) {
+        snprintf(plan->wanted, sizeof(plan->wanted), "kernels.backend");
+        return hps_kernels_choose(HPS_BACKEND_AUTO, &plan->kernels);
+    }
+    snprintf(plan->wanted, sizeof(plan->wanted), "%s", measured ? plan->machine.backend : "");
+    return HPS_OK;
+}
+
 static hps_cost_case case_of(const hps_plan_request *r, const hps_plan *plan)
 {
     const hps_config *c = r->config;
@@ -106,7 +128,8 @@ static hps_status rank_memory(const question *q, const hps_cost_case *size, hps_
     config.model.latents = size->n;
     config.train.batch = size->B;
     config.train.aux.k = config.train.aux.k < size->n ? config.train.aux.k : size->n;
-    return hps_train_rehearse(&config, &q->plan->data, q->plan->gradients, size->R, size->P, size->threads, memory);
+    return hps_train_rehearse(&config, q->plan->kernels, &q->plan->data, q->plan->gradients, size->R, size->P,
+                              size->threads, memory);
 }
 
 /*
@@ -261,6 +284,7 @@ static hps_status fill(const hps_plan_request *r, hps_plan *plan)
 
     HPS_TRY(describe_data(r, plan));
     HPS_TRY(find_machine(r, plan));
+    HPS_TRY(find_kernels(r, plan));
     const int configured = c->grid.threads == HPS_AUTO_INT ? plan->machine.threads : (int)c->grid.threads;
     plan->grid.size.threads = r->threads > 0 ? r->threads : configured;
     plan->grid.ranks_per_node = r->ranks_per_node;

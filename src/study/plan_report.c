@@ -85,6 +85,10 @@ static void print_memory(FILE *file, const hps_plan *p)
             amount((double)p->rank_bytes, a), amount((double)p->rank.state, b), amount((double)p->rank.buffers, c),
             amount((double)p->rank.starting, d), amount((double)p->libraries, e),
             p->machine.assumed ? " (assumed)" : "");
+    if (p->wanted[0] != '\0') {
+        fprintf(file, "          with the buffers of the kernels %s: those wanted, %s, do not run on this machine\n",
+                p->kernels->name, p->wanted);
+    }
     if (p->node_limit <= 0) {
         fprintf(file, "          %s a node (--memory-per-node GiB says whether that fits)\n", amount(node, a));
     } else {

@@ -80,7 +80,7 @@ static inline double hps_cost_rounds(int ranks)
 const char *hps_phase_name(hps_phase phase);
 
 /* Local.  The features of a phase on the slowest rank; those that the phase does not have are 0. */
-void hps_cost_features(const hps_cost_case *size, hps_phase phase, double x[HPS_COST_FEATURES]);
+void hps_cost_features(const hps_cost_case *c, hps_phase phase, double x[HPS_COST_FEATURES]);
 
 /* Local.  The name of a feature ("products", "slots", ...), NULL beyond the phase's last. */
 const char *hps_cost_feature_name(hps_phase phase, int feature);
@@ -94,7 +94,7 @@ typedef struct {
     double messages, bytes;             /* among the model ranks */
     double group_messages, group_bytes; /* among the groups */
 } hps_cost_wire;
-hps_cost_wire hps_cost_sends(const hps_cost_case *size, hps_phase phase);
+hps_cost_wire hps_cost_sends(const hps_cost_case *c, hps_phase phase);
 
 /*
  * Local.  Coefficients from c->limits alone: what each count costs where the phase runs at a stated share of the limit.

@@ -6,6 +6,7 @@
 #define HPSAE_MODEL_REHEARSE_H
 
 #include "hpsae/config/config.h"
+#include "hpsae/kernels/kernels.h"
 #include "hpsae/store/store.h"
 
 /* Bytes, as train states them: parameters and moments, all else, and what the start takes beyond. */
@@ -15,10 +16,10 @@ typedef struct {
 
 /*
  * Local, without MPI.  Of the rank that holds most of a grid of R groups of P ranks with so many threads.  The
- * configuration is resolved; `store` says what the activations are, `gradients` that there are gradients beside them.
+ * configuration is resolved; `info` says what the activations are, `gradients` that there are gradients beside them.
  * Errors: those of the creation (HPS_ECONFIG, HPS_ENOMEM).
  */
-hps_status hps_train_rehearse(const hps_config *config, const hps_store_info *store, bool gradients, int R, int P,
-                              int threads, hps_memory_plan *plan);
+hps_status hps_train_rehearse(const hps_config *config, const hps_kernels *kernels, const hps_store_info *info,
+                              bool gradients, int R, int P, int threads, hps_memory_plan *plan);
 
 #endif

@@ -26,7 +26,9 @@ typedef struct {
 
 typedef struct {
     hps_calibration machine;
-    hps_store_info data; /* strings are not set */
+    const hps_kernels *kernels; /* whose buffers are counted */
+    char wanted[HPS_COST_TEXT]; /* the kernels that the run is to use, where this CPU cannot run them; else "" */
+    hps_store_info data;        /* strings are not set */
     bool gradients;
     hps_grid_point grid;  /* as asked for */
     hps_memory_plan rank; /* of the rank that holds most */
