@@ -75,7 +75,7 @@ static hps_status allocate(hps_trainer *t, int64_t k)
     const hps_model *m = t->model;
     const int64_t n = m->shard.n, d = m->shard.d, B = t->options.B, slots = B * k;
 
-    HPS_TRY(hps_bucket_create(n, slots, &t->bucket));
+    HPS_TRY(hps_bucket_create(n, slots, t->options.threads, &t->bucket));
     HPS_TRY(hps_nest_create(&t->options.nest, B, slots, &t->nest));
     if (t->nest.most > 1) {
         HPS_TRY(allocate_nested(t, slots));
@@ -547,9 +547,9 @@ hps_status hps_trainer_step(hps_trainer *t, double *flag, hps_step_report *repor
 
     begin = omp_get_wtime();
     HPS_TRY(batch_sums(t, has_aux, flag));
-    hps_slots_sum_dz(t->grid->model, o->B, f->scale, &f->slots);
+    hps_slots_sum_dz(t->grid->model, o->B, f->scale, o->threads, &f->slots);
     if (has_aux) {
-        hps_slots_sum_dz(t->grid->model, o->B, t->aux->scale, &t->aux->slots);
+        hps_slots_sum_dz(t->grid->model, o->B, t->aux->scale, o->threads, &t->aux->slots);
     }
     report->seconds[HPS_PHASE_COMM] = omp_get_wtime() - begin;
     describe(t, has_aux, report);

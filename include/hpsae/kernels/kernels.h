@@ -36,6 +36,7 @@ typedef struct {
     hps_candidate *slot; /* value z, latent; in slot order */
     int64_t *dz_fixed;   /* [slots] <R, w> in fixed point, scale of the token */
     float *dz;           /* [slots] <R, w>, summed over all columns */
+    int64_t latents;     /* at most so many different ones occur; 0: not known.  A hint for the order of work */
 } hps_slots;
 
 /*
@@ -57,11 +58,19 @@ typedef struct {
     hps_candidate candidate;
 } hps_hit;
 
+/* A slot as its latent sees it: the token, the number of the slot in hps_slots, its value and gradient. */
+typedef struct {
+    int32_t token, slot;
+    float z, dz;
+} hps_entry;
+
 /* The same slots by latent: latent i has entries first[i] .. first[i + 1] - 1, tokens ascending. */
 typedef struct {
-    int32_t *first; /* [n + 1] */
-    int32_t *token; /* [slots] */
-    int32_t *slot;  /* [slots] number of the slot in hps_slots */
+    int32_t *first;   /* [n + 1] */
+    hps_entry *entry; /* [slots] */
+    int64_t entries;  /* slots of the batch */
+    int parts;        /* ranges of tokens that are sorted side by side */
+    int32_t *place;   /* [parts, n] where a part's next slot of a latent goes */
 } hps_bucket;
 
 /* Adam (Kingma and Ba 2015) with bias corrections c1 = 1 / (1 - beta1^t), c2 = 1 / (1 - beta2^t). */
