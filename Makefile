@@ -65,10 +65,11 @@ $(BUILD)/setup.%: scripts/setup.sh $(BUILD)/deps.mk
 # ---- what there is ------------------------------------------------------------------------------------------------
 # The kernels are compiled once for each instruction set that a CPU may have; the program chooses at start.
 isas.x86_64 := avx2 avx512
-fast.x86_64 := avx512bf16 amx
+fast.x86_64 := avx512vnni avx512bf16 amx
 isas    := portable $(isas.$(ARCH))
 ISA.avx2       := -mavx2 -mfma -mf16c
 ISA.avx512     := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512
+ISA.avx512vnni := $(ISA.avx512) -mavx512vnni
 ISA.avx512bf16 := $(ISA.avx512) -mavx512bf16
 ISA.amx        := $(ISA.avx512bf16) -mamx-tile -mamx-bf16
 

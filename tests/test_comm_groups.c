@@ -104,10 +104,13 @@ static void check_room(void)
 int main(int argc, char **argv)
 {
     hps_group_sums *sums;
+    int ranks, rank;
 
     MPI_Init(&argc, &argv);
+    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     for (int64_t capacity = 1; capacity <= 5000; capacity = 7 * capacity + 3) {
-        CHECK(hps_group_sums_create(MPI_COMM_WORLD, capacity, &sums) == HPS_OK);
+        CHECK(hps_group_sums_create(MPI_COMM_WORLD, ranks, rank, capacity, &sums) == HPS_OK);
         check_vectors(sums);
         for (int64_t rows = 0; rows < 40; rows += 1 + rows / 2) {
             for (int64_t step = 1; step * 7 <= capacity && step < 30; step = 2 * step + 1) {

@@ -1,18 +1,43 @@
 #include "hpsae/base/memory.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { ALIGNMENT = 64 };
+enum { ALIGNMENT = 64, IMAGINED = 1 << 20 }; /* arrays below that size are real in a rehearsal too */
 
 static _Atomic int64_t live, arrays, peak, allocations;
+static bool rehearsal;
 
-/* The array's size stands in the 64 bytes before it. */
+void hps_memory_rehearse(bool on)
+{
+    rehearsal = on;
+    atomic_store(&peak, atomic_load(&live));
+}
+
+/* Zeroed room for an array, or addresses alone: pages that nothing touches take no memory. */
+static char *take_block(size_t total, bool imagined)
+{
+    char *block;
+
+    if (imagined) {
+        block = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        return block == MAP_FAILED ? NULL : block;
+    }
+    block = aligned_alloc(ALIGNMENT, total);
+    if (block != NULL) {
+        memset(block, 0, total);
+    }
+    return block;
+}
+
+/* The array's size stands in the 64 bytes before it, with the lowest bit set for one of a rehearsal. */
 hps_status hps_alloc(void *array, int64_t count, size_t size, const char *what)
 {
     void **out = array;
@@ -24,13 +49,14 @@ hps_status hps_alloc(void *array, int64_t count, size_t size, const char *what)
         return hps_fail(HPS_ENOMEM, "%s: %lld elements do not fit the address space", what, (long long)count);
     }
     total = total / ALIGNMENT * ALIGNMENT;
-    char *block = aligned_alloc(ALIGNMENT, total);
+    const bool imagined = rehearsal && total >= IMAGINED;
+    const size_t mark = total + imagined;
+    char *block = take_block(total, imagined);
     if (block == NULL) {
         return hps_fail(HPS_ENOMEM, "%s: no memory for %.1f MiB; use more ranks, or a smaller model or batch", what,
                         (double)total / 1048576.0);
     }
-    memset(block, 0, total);
-    memcpy(block, &total, sizeof(total));
+    memcpy(block, &mark, sizeof(mark));
     *out = block + ALIGNMENT;
 
     const int64_t now = atomic_fetch_add(&live, (int64_t)total) + (int64_t)total;
@@ -51,9 +77,15 @@ void hps_free(void *array)
         return;
     }
     memcpy(&total, *in - ALIGNMENT, sizeof(total));
+    const bool imagined = total % ALIGNMENT != 0;
+    total -= imagined;
     atomic_fetch_sub(&live, (int64_t)total);
     atomic_fetch_sub(&arrays, 1);
-    free(*in - ALIGNMENT);
+    if (imagined) {
+        munmap(*in - ALIGNMENT, total);
+    } else {
+        free(*in - ALIGNMENT);
+    }
     *in = NULL;
 }
 

@@ -47,6 +47,9 @@ hps_status hps_agree(MPI_Comm comm, hps_status mine)
     char shared[HPS_MESSAGE_MAX];
     int named;
 
+    if (comm == MPI_COMM_NULL) {
+        return mine;
+    }
     HPS_MPI(MPI_Comm_rank(comm, &local.rank));
     HPS_MPI(MPI_Allreduce(&local, &worst, 1, MPI_2INT, MPI_MAXLOC, comm));
     if (worst.code == HPS_OK) {
@@ -72,6 +75,9 @@ hps_status hps_share_status(MPI_Comm comm, hps_status of_rank_0)
 {
     int code = (int)of_rank_0;
 
+    if (comm == MPI_COMM_NULL) {
+        return of_rank_0;
+    }
     HPS_MPI(MPI_Bcast(&code, 1, MPI_INT, 0, comm));
     if (code != HPS_OK) {
         HPS_MPI(MPI_Bcast(message, sizeof(message), MPI_CHAR, 0, comm));

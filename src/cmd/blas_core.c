@@ -1,5 +1,7 @@
 #include "blas_core.h"
 
+#include "node.h"
+
 #include <cblas.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -39,6 +41,7 @@ void hps_blas_core_choose(char **argv)
 {
     static const char guard[] = "HPSAE_BLAS_CORE_CHOSEN";
     char path[PATH_MAX];
+    cpu_set_t mask;
     const char *core = getenv("OPENBLAS_CORETYPE") == NULL && getenv(guard) == NULL ? better_here() : NULL;
     const ssize_t length = core == NULL ? 0 : readlink("/proc/self/exe", path, sizeof(path) - 1);
 
@@ -50,6 +53,9 @@ void hps_blas_core_choose(char **argv)
         path[length] = '\0';
         setenv("OPENBLAS_CORETYPE", core, 1);
         setenv(guard, core, 1);
+        /* OpenMP may have bound this thread to one processor, which would be all that the program then had. */
+        hps_node_own_mask(&mask);
+        sched_setaffinity(0, sizeof(mask), &mask);
         execv(path, argv);
         /* Still here: the slow core will do. */
         unsetenv("OPENBLAS_CORETYPE");

@@ -10,19 +10,21 @@
 
 #include "hpsae/base/status.h"
 #include "hpsae/config/config.h"
+#include "hpsae/study/bench.h"
 
 #include <mpi.h>
 #include <stdbool.h>
 
 typedef struct {
     MPI_Comm world;
-    int rank, size;      /* of world */
-    const char *command; /* "train", ... */
-    const char *path;    /* the file named on the command line; NULL where none was (info) */
-    hps_config *config;  /* NULL for info; otherwise what `path` and the overrides say; owned by main */
-    bool dry_run;        /* check everything, write nothing */
-    bool json;           /* one JSON object on stdout, from rank 0; the log goes to stderr */
-    int argc;            /* the command line as it was given, for run.json */
+    int rank, size;          /* of world */
+    const char *command;     /* "train", ... */
+    const char *path;        /* the file named on the command line; NULL where none was (info) */
+    hps_config *config;      /* NULL for info; otherwise what `path` and the overrides say; owned by main */
+    bool dry_run;            /* check everything, write nothing */
+    bool json;               /* one JSON object on stdout, from rank 0; the log goes to stderr */
+    hps_bench_options bench; /* of bench alone */
+    int argc;                /* the command line as it was given, for run.json */
     char **argv;
 } hps_context;
 
@@ -34,6 +36,7 @@ hps_status hps_cmd_eval(hps_context *context);
 hps_status hps_cmd_encode(hps_context *context);
 hps_status hps_cmd_export(hps_context *context);
 hps_status hps_cmd_import(hps_context *context);
+hps_status hps_cmd_bench(hps_context *context);
 hps_status hps_cmd_info(hps_context *context);
 
 #endif

@@ -5,14 +5,20 @@
 
 #include <argp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { OPTION_JSON = 256, OPTION_KEYS };
+enum { OPTION_JSON = 256, OPTION_KEYS, OPTION_COMPARE, OPTION_COPIES, OPTION_CALIBRATE, OPTION_SECONDS };
 
 static const struct argp_option options[] = {
     {"set", 's', "SECTION.KEY=VALUE", 0, "Override a key of the configuration (may be repeated)", 0},
     {"dry-run", 'n', NULL, 0, "Check everything, write nothing", 0},
-    {"json", OPTION_JSON, NULL, 0, "Print the result as one JSON object on stdout, the log on stderr", 0},
+    {"json", OPTION_JSON, "FILE", OPTION_ARG_OPTIONAL,
+     "Print the result as one JSON object on stdout, the log on stderr; bench: or write it to FILE", 0},
+    {"compare", OPTION_COMPARE, NULL, 0, "bench: every backend in turn, on one set of parameters", 0},
+    {"copies", OPTION_COPIES, NULL, 0, "bench: all ranks as one job and as independent copies, in turn", 0},
+    {"calibrate", OPTION_CALIBRATE, "FILE", 0, "bench: measure many sizes and write what `hpsae plan` reads", 0},
+    {"seconds", OPTION_SECONDS, "S", 0, "bench: about how long each part measures", 0},
     {"help-config", OPTION_KEYS, NULL, 0, "Print every key: default, what is allowed, meaning", 1},
     {"help", 'h', NULL, 0, "Print this help", 1},
     {NULL, '?', NULL, OPTION_ALIAS, NULL, 1},
@@ -56,6 +62,35 @@ static hps_status take_argument(hps_command_line *line, const char *argument)
     return HPS_OK;
 }
 
+/* An option of bench. */
+static hps_status take_bench(hps_command_line *line, int key, char *argument)
+{
+    hps_bench_options *bench = &line->bench;
+    char *end;
+
+    switch (key) {
+    case OPTION_COMPARE:
+        bench->compare = true;
+        line->only_bench = "--compare";
+        break;
+    case OPTION_COPIES:
+        bench->copies = true;
+        line->only_bench = "--copies";
+        break;
+    case OPTION_CALIBRATE:
+        bench->calibrate = argument;
+        line->only_bench = "--calibrate";
+        break;
+    default:
+        bench->seconds = strtod(argument, &end);
+        line->only_bench = "--seconds";
+        if (*end != '\0' || end == argument || !(bench->seconds > 0 && bench->seconds <= 86400)) {
+            return hps_fail(HPS_EARG, "--seconds %.40s: allowed: a number above 0, at most 86400", argument);
+        }
+    }
+    return HPS_OK;
+}
+
 static error_t take(int key, char *argument, struct argp_state *state)
 {
     parsing *p = state->input;
@@ -69,7 +104,15 @@ static error_t take(int key, char *argument, struct argp_state *state)
         return 0;
     case OPTION_JSON:
         p->line->json = true;
+        p->line->bench.output = argument;
+        p->line->only_bench = argument != NULL ? "--json=FILE" : p->line->only_bench;
         return 0;
+    case OPTION_COMPARE:
+    case OPTION_COPIES:
+    case OPTION_CALIBRATE:
+    case OPTION_SECONDS:
+        p->status = take_bench(p->line, key, argument);
+        return p->status == HPS_OK ? 0 : EINVAL;
     case OPTION_KEYS:
         p->line->question = HPS_ASKS_KEYS;
         return 0;
@@ -101,7 +144,15 @@ static hps_status check(const hps_command_line *line)
     if (line->command == NULL) {
         return hps_fail(HPS_EARG, "no command; 'hpsae --help' lists them");
     }
-    if (line->path == NULL && line->command->configured) {
+    if (line->command->run == NULL) {
+        return hps_fail(HPS_EARG, "%s comes first; usage: hpsae %s CONFIG.yaml [options]", line->command->name,
+                        line->command->name);
+    }
+    const bool bench = strcmp(line->command->name, "bench") == 0;
+    if (line->only_bench != NULL && !bench) {
+        return hps_fail(HPS_EARG, "%s: only 'hpsae bench' takes it", line->only_bench);
+    }
+    if (line->path == NULL && line->command->configured && !bench) {
         return hps_fail(HPS_EARG, "no configuration; usage: hpsae %s CONFIG.yaml [-s section.key=value]...",
                         line->command->name);
     }
@@ -149,7 +200,9 @@ static void print_help(const hps_command *only)
     help.doc = text;
     if (only != NULL) {
         snprintf(name, sizeof(name), "hpsae %s", only->name);
-        help.args_doc = only->configured ? "CONFIG.yaml" : "[FILE]";
+        help.args_doc = strcmp(only->name, "bench") == 0 ? "[CONFIG.yaml]"
+                        : only->configured               ? "CONFIG.yaml"
+                                                         : "[FILE]";
         snprintf(text, sizeof(text), "%s", only->does);
     } else {
         strcat(text, "Commands:\n");

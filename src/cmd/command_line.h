@@ -9,7 +9,7 @@
 /* A subcommand, as main's table lists it. */
 typedef struct {
     const char *name;
-    hps_status (*run)(hps_context *context);
+    hps_status (*run)(hps_context *context); /* NULL: main runs it before it starts MPI */
     bool configured;  /* takes a configuration, which it cannot do without; else any file, or none */
     const char *does; /* one line */
 } hps_command;
@@ -24,6 +24,8 @@ typedef struct {
     const char **overrides;     /* [count]; owned, free with HPS_FREE */
     int count;
     bool dry_run, json;
+    hps_bench_options bench; /* what is asked of it; output: where --json named a file */
+    const char *only_bench;  /* an option that was given and that only bench knows; NULL: none */
     hps_question question;
 } hps_command_line;
 

@@ -2,6 +2,7 @@
  * hpsae: starts MPI, finds the command, and turns its status into words and an exit status.
  */
 #include "blas_core.h"
+#include "cmd_plan.h"
 #include "command.h"
 #include "command_line.h"
 #include "threads.h"
@@ -18,10 +19,12 @@ const hps_command hps_commands[] = {
     {"synth", hps_cmd_synth, true, "write activations from a planted dictionary"},
     {"shuffle", hps_cmd_shuffle, true, "permute activations into a store with its statistics"},
     {"train", hps_cmd_train, true, "train a dictionary, going on where an earlier run stopped"},
+    {"plan", NULL, true, "say what a training will take, before it is submitted (without MPI)"},
     {"eval", hps_cmd_eval, true, "measure a dictionary on held-out activations"},
     {"encode", hps_cmd_encode, true, "write the sparse codes of activations as a CSR matrix"},
     {"export", hps_cmd_export, true, "write a dictionary as a folder of SAELens or sparsify"},
     {"import", hps_cmd_import, true, "read such a folder as a model"},
+    {"bench", hps_cmd_bench, true, "measure this machine's limits, and how much of them a training step reaches"},
     {"info", hps_cmd_info, false, "tell what a file is, or what this program is and runs on"},
     {NULL, NULL, false, NULL},
 };
@@ -37,6 +40,18 @@ static char **copy_pointers(int argc, char *const *argv)
     return copy;
 }
 
+/* Commands whose speed is the job's; the others make do with any binding. */
+static bool computes(const char *command)
+{
+    static const char *const those[] = {"train", "eval", "encode", "bench"};
+    bool found = false;
+
+    for (size_t i = 0; i < sizeof(those) / sizeof(those[0]); i++) {
+        found = found || strcmp(command, those[i]) == 0;
+    }
+    return found;
+}
+
 static hps_status run_command(const hps_command_line *line, hps_context *context)
 {
     hps_status status = HPS_OK;
@@ -46,7 +61,9 @@ static hps_status run_command(const hps_command_line *line, hps_context *context
                                  &context->config);
     }
     if (status == HPS_OK) {
-        hps_threads_choose(context->world, context->config);
+        status = hps_threads_choose(context->world, context->config, computes(context->command));
+    }
+    if (status == HPS_OK) {
         status = line->command->run(context);
     }
     hps_config_destroy(&context->config);
@@ -58,7 +75,7 @@ static hps_status start(int argc, char **argv, hps_context *context)
     hps_command_line line = {.command = NULL};
 
     hps_status status = hps_agree(context->world, hps_command_line_parse(argc, argv, &line));
-    hps_log_start(context->rank == 0, line.json);
+    hps_log_start(context->rank == 0, line.json && line.bench.output == NULL);
     if (status == HPS_OK && line.question != HPS_ASKS_NOTHING) {
         if (context->rank == 0) {
             hps_command_line_answer(&line);
@@ -68,6 +85,8 @@ static hps_status start(int argc, char **argv, hps_context *context)
         context->path = line.path;
         context->dry_run = line.dry_run;
         context->json = line.json;
+        context->bench = line.bench;
+        context->bench.json = line.json && line.bench.output == NULL;
         status = run_command(&line, context);
     }
     HPS_FREE(&line.overrides);
@@ -88,6 +107,9 @@ int main(int argc, char **argv)
     hps_context context = {.world = MPI_COMM_WORLD, .argc = argc};
     int provided;
 
+    if (argc > 1 && strcmp(argv[1], "plan") == 0) {
+        return hps_cmd_plan(argc, argv);
+    }
     hps_blas_core_choose(argv);
     HPS_MPI(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided));
     HPS_MPI(MPI_Comm_rank(context.world, &context.rank));

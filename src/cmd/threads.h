@@ -7,12 +7,13 @@
 #include "hpsae/config/config.h"
 
 #include <mpi.h>
+#include <stdbool.h>
 
 /*
  * Collective over world.  Resolves grid.threads, where it is auto, and gives it to OpenMP.  auto: OMP_NUM_THREADS where
- * that is set, else this rank's fair share of the processors that the ranks on its host may use.  config may be NULL
- * (then auto).  Returns the number.
+ * that is set, else the processors that this rank may use, shared with the ranks of its host that may use some of the same;
+ * at least 1.  config may be NULL (then auto).  warns: says so when the ranks' binding is amiss.  Error: HPS_ENOMEM.
  */
-int hps_threads_choose(MPI_Comm world, hps_config *config);
+hps_status hps_threads_choose(MPI_Comm world, hps_config *config, bool warns);
 
 #endif

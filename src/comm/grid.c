@@ -34,7 +34,7 @@ void hps_grid_destroy(hps_grid *grid)
     if (grid->model != MPI_COMM_NULL) {
         HPS_MPI(MPI_Comm_free(&grid->model));
     }
-    if (grid->R > 1) {
+    if (grid->R > 1 && grid->groups != MPI_COMM_NULL) {
         HPS_MPI(MPI_Comm_free(&grid->groups));
     }
 }

@@ -22,14 +22,14 @@ static hps_status allocate(hps_group_sums *s)
     return HPS_OK;
 }
 
-hps_status hps_group_sums_create(MPI_Comm comm, int64_t capacity, hps_group_sums **sums)
+hps_status hps_group_sums_create(MPI_Comm comm, int R, int r, int64_t capacity, hps_group_sums **sums)
 {
     HPS_TRY(HPS_ALLOC(sums, 1, "sums over data groups"));
     hps_group_sums *s = *sums;
     s->comm = comm;
     s->capacity = capacity > UNIT ? capacity : UNIT;
-    HPS_MPI(MPI_Comm_size(comm, &s->R));
-    HPS_MPI(MPI_Comm_rank(comm, &s->r));
+    s->R = R;
+    s->r = r;
     s->piece = (s->capacity / UNIT / s->R + 2) * UNIT;
     const hps_status status = allocate(s);
     if (status != HPS_OK) {

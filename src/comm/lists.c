@@ -84,9 +84,9 @@ static void deal(int ranks, int64_t B, const int32_t *counts, const hps_candidat
     first[0] = 0;
 }
 
-hps_status hps_lists_create(MPI_Comm comm, int64_t B, int64_t capacity, hps_lists *lists)
+hps_status hps_lists_create(int ranks, int64_t B, int64_t capacity, hps_lists *lists)
 {
-    HPS_MPI(MPI_Comm_size(comm, &lists->ranks));
+    lists->ranks = ranks;
     lists->B = B;
     lists->capacity = capacity;
     HPS_TRY(HPS_ALLOC(&lists->counts, lists->ranks * B, "gathered lists"));

@@ -5,10 +5,10 @@
 #include <string.h>
 
 /*
- * Of a and b, both sorted, the first k together are x of a and y of b, x + y = k.  Written from the last one on, they
+ * The first k together are x of a and y of b, x + y = k.  Written from the last one on, they
  * fit into b in place, since what is left of b always ends at or before the place to write.
  */
-static void merge_lists(int64_t k, const hps_candidate *a, hps_candidate *b)
+void hps_merge_lists(int64_t k, const hps_candidate *a, hps_candidate *b)
 {
     int64_t x = 0, y = 0;
 
@@ -33,7 +33,7 @@ static void merge_op(void *in, void *inout, int *count, MPI_Datatype *type)
     MPI_Type_size(*type, &bytes);
     const int64_t k = bytes / (int64_t)sizeof(hps_candidate);
     for (int64_t t = 0; t < *count; t++) {
-        merge_lists(k, a + t * k, b + t * k);
+        hps_merge_lists(k, a + t * k, b + t * k);
     }
 }
 

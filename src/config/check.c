@@ -130,7 +130,7 @@ static hps_status check_objective(const hps_config *config)
     }
 }
 
-static hps_status check_train(const hps_config *config)
+static hps_status check_model(const hps_config *config)
 {
     if (config->model.k > config->model.latents) {
         return hps_config_fail(config, "model.k", "%lld is more than model.latents, %lld; allowed: at most that many",
@@ -141,15 +141,34 @@ static hps_status check_train(const hps_config *config)
                                "%lld is more than model.latents, %lld; allowed: at most that many",
                                (long long)config->train.aux.k, (long long)config->model.latents);
     }
+    HPS_TRY(check_objective(config));
+    HPS_TRY(check_adam(config));
+    return check_holdout(config);
+}
+
+static hps_status check_groups(const hps_config *config)
+{
+    if (config->train.batch % config->train.groups != 0) {
+        return hps_config_fail(config, "train.groups", "%lld does not divide train.batch, %lld; allowed: a divisor",
+                               (long long)config->train.groups, (long long)config->train.batch);
+    }
+    return HPS_OK;
+}
+
+static hps_status check_bench(const hps_config *config)
+{
+    HPS_TRY(check_groups(config));
+    return check_model(config);
+}
+
+static hps_status check_train(const hps_config *config)
+{
     if (config->train.tokens < config->train.batch) {
         return hps_config_fail(config, "train.tokens",
                                "%lld is less than one batch, train.batch %lld; allowed: at least one batch",
                                (long long)config->train.tokens, (long long)config->train.batch);
     }
-    if (config->train.batch % config->train.groups != 0) {
-        return hps_config_fail(config, "train.groups", "%lld does not divide train.batch, %lld; allowed: a divisor",
-                               (long long)config->train.groups, (long long)config->train.batch);
-    }
+    HPS_TRY(check_groups(config));
     if (config->data.holdout == 0 && config->train.eval_steps > 0) {
         return hps_config_fail(config, "train.eval_steps",
                                "no held-out rows to evaluate on, data.holdout is 0; set that, or this to 0");
@@ -157,9 +176,7 @@ static hps_status check_train(const hps_config *config)
     if (config->train.resume[0] == '\0') {
         return hps_config_fail(config, "train.resume", "is empty; allowed: auto | never | the path of a checkpoint");
     }
-    HPS_TRY(check_objective(config));
-    HPS_TRY(check_adam(config));
-    return check_holdout(config);
+    return check_model(config);
 }
 
 static hps_status check_model_named(const hps_config *config, const char *key, const char *model)
@@ -238,6 +255,8 @@ hps_status hps_config_check(const hps_config *config, const char *command)
     switch (config->source->command) {
     case HPS_FOR_TRAIN:
         return check_train(config);
+    case HPS_FOR_BENCH:
+        return check_bench(config);
     case HPS_FOR_EVAL:
         return check_eval(config);
     case HPS_FOR_ENCODE:

@@ -12,6 +12,9 @@
 /* Far more than a configuration needs, far less than what would stall the reader. */
 enum { FILE_MAX = 1 << 20 };
 
+/* What stands for the file of a command that may do without. */
+static const char own_name[] = "the command's own case", own_text[] = "model: {latents: 16384, k: 32}\n";
+
 static hps_status create(const char *file, unsigned command, hps_config **config)
 {
     hps_config *new;
@@ -114,6 +117,9 @@ static hps_status fetch(MPI_Comm comm, const char *path, char *text, int64_t *le
 {
     int rank;
 
+    if (comm == MPI_COMM_NULL) {
+        return read_file(path, text, length);
+    }
     HPS_MPI(MPI_Comm_rank(comm, &rank));
     HPS_TRY(hps_share_status(comm, rank == 0 ? read_file(path, text, length) : HPS_OK));
     HPS_MPI(MPI_Bcast(length, 1, MPI_INT64_T, 0, comm));
@@ -135,16 +141,18 @@ hps_status hps_config_read(MPI_Comm comm, const char *command, const char *path,
     char *text = NULL;
     int64_t length = 0;
 
-    hps_status status = create(path, hps_schema_command(command), config);
+    hps_status status = create(path != NULL ? path : own_name, hps_schema_command(command), config);
     if (status == HPS_OK) {
         status = HPS_ALLOC(&text, FILE_MAX + 1, "configuration file");
     }
     status = hps_agree(comm, status);
-    if (status == HPS_OK) {
+    if (status == HPS_OK && path != NULL) {
         status = fetch(comm, path, text, &length);
     }
     if (status == HPS_OK) {
-        status = hps_agree(comm, build(command, count, overrides, text, length, *config));
+        status =
+            hps_agree(comm, path != NULL ? build(command, count, overrides, text, length, *config)
+                                         : build(command, count, overrides, own_text, sizeof(own_text) - 1, *config));
     }
     HPS_FREE(&text);
     if (status != HPS_OK) {

@@ -12,8 +12,8 @@ WORDS(selects, {"topk", HPS_SELECT_TOPK}, {"batch_topk", HPS_SELECT_BATCH_TOPK},
 WORDS(objectives, {"plain", HPS_OBJECTIVE_PLAIN}, {"multi_topk", HPS_OBJECTIVE_MULTI_TOPK},
       {"hierarchical", HPS_OBJECTIVE_HIERARCHICAL}, {"matryoshka", HPS_OBJECTIVE_MATRYOSHKA});
 WORDS(backends, {"auto", HPS_BACKEND_AUTO}, {"ref", HPS_BACKEND_REF}, {"portable", HPS_BACKEND_PORTABLE},
-      {"avx2", HPS_BACKEND_AVX2}, {"avx512", HPS_BACKEND_AVX512}, {"avx512bf16", HPS_BACKEND_AVX512BF16},
-      {"amx", HPS_BACKEND_AMX});
+      {"avx2", HPS_BACKEND_AVX2}, {"avx512", HPS_BACKEND_AVX512}, {"avx512vnni", HPS_BACKEND_AVX512VNNI},
+      {"avx512bf16", HPS_BACKEND_AVX512BF16}, {"amx", HPS_BACKEND_AMX});
 WORDS(rows, {"holdout", HPS_ROWS_HOLDOUT}, {"train", HPS_ROWS_TRAIN}, {"all", HPS_ROWS_ALL});
 WORDS(formats_in, {"auto", HPS_FORMAT_AUTO}, {"saelens", HPS_FORMAT_SAELENS}, {"sparsify", HPS_FORMAT_SPARSIFY});
 WORDS(formats_out, {"saelens", HPS_FORMAT_SAELENS}, {"sparsify", HPS_FORMAT_SPARSIFY});
@@ -40,10 +40,11 @@ const hps_key hps_schema[] = {
     {"data.skip_bad_rows", HPS_KEY_BOOL, AT(data.skip_bad_rows), "false", .used = HPS_FOR_SHUFFLE,
      .help = "leave out rows with NaN or infinity instead of stopping"},
 
-    {"model.latents", HPS_KEY_INT, AT(model.latents), RANGE(1, LATENTS_MAX), .hashed = true, .needed = HPS_FOR_TRAIN,
-     .used = HPS_FOR_TRAIN, .help = "size n of the dictionary"},
-    {"model.k", HPS_KEY_INT, AT(model.k), RANGE(1, LATENTS_MAX), .hashed = true, .needed = HPS_FOR_TRAIN,
-     .used = HPS_FOR_TRAIN, .help = "latents that a token may use, at most model.latents"},
+    {"model.latents", HPS_KEY_INT, AT(model.latents), RANGE(1, LATENTS_MAX), .hashed = true,
+     .needed = HPS_FOR_TRAIN | HPS_FOR_BENCH, .used = HPS_FOR_TRAIN, .help = "size n of the dictionary"},
+    {"model.k", HPS_KEY_INT, AT(model.k), RANGE(1, LATENTS_MAX), .hashed = true,
+     .needed = HPS_FOR_TRAIN | HPS_FOR_BENCH, .used = HPS_FOR_TRAIN,
+     .help = "latents that a token may use, at most model.latents"},
     {"model.select", HPS_KEY_WORD, AT(model.select), "topk", .words = selects, .hashed = true, .used = HPS_FOR_TRAIN,
      .help = "a token's k largest; the k * batch largest of a batch; or the k best by value and effect on the loss"},
     {"model.alpha", HPS_KEY_REAL, AT(model.alpha), "1", RANGE(0, ANY), .hashed = true, .used = HPS_FOR_TRAIN,
@@ -125,6 +126,8 @@ const hps_key hps_schema[] = {
      .unit = "steps", .help = "between evaluations on the held-out rows; 0: only at the end"},
     {"train.max_minutes", HPS_KEY_REAL, AT(train.max_minutes), "0", RANGE(0, ANY), .used = HPS_FOR_TRAIN,
      .unit = "minutes", .help = "then stop with a checkpoint, exit status 75; 0: no limit"},
+    {"train.read_ahead", HPS_KEY_BOOL, AT(train.read_ahead), "true", .used = HPS_FOR_TRAIN,
+     .help = "read the next batch while a step computes; the result is the same bits"},
     {"train.resume", HPS_KEY_STRING, AT(train.resume), "auto", .used = HPS_FOR_TRAIN,
      .help = "auto: from the newest checkpoint in output, if any; never; or the path of a checkpoint"},
 
@@ -134,6 +137,9 @@ const hps_key hps_schema[] = {
     {"kernels.backend", HPS_KEY_WORD, AT(kernels.backend), "auto", .words = backends,
      .used = HPS_FOR_TRAIN | HPS_FOR_EVAL | HPS_FOR_ENCODE,
      .help = "how the encoder's product is computed; the result is the same bits"},
+
+    {"bench.dim", HPS_KEY_INT, AT(bench.dim), "576", RANGE(1, 1048576), .used = HPS_FOR_BENCH,
+     .help = "columns d of random activations, which are taken where there is no data.store"},
 
     {"shuffle.input", HPS_KEY_LIST, AT(shuffle.input), .needed = HPS_FOR_SHUFFLE, .used = HPS_FOR_SHUFFLE,
      .help = "files, or directories of them: .h5 .hdf5 .npy .safetensors"},

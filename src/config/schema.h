@@ -29,7 +29,8 @@ enum {
     HPS_FOR_EXPORT = 16,
     HPS_FOR_IMPORT = 32,
     HPS_FOR_ENCODE = 64,
-    HPS_FOR_ALL = 127
+    HPS_FOR_BENCH = 256,
+    HPS_FOR_ALL = 511
 };
 
 /* One of the words that a key may be, and the enum's value for it. */

@@ -172,13 +172,26 @@ static void help_on(const hps_key *key, const char *before, FILE *file)
                                        : key->fallback);
 }
 
+/* The keys of a step serve the training and what measures or plans it. */
+static bool serves(const hps_key *key, unsigned wanted)
+{
+    static const char *const sections[] = {"data.", "model.", "train.", "grid.", "kernels."};
+
+    for (size_t i = 0; (wanted & HPS_FOR_BENCH) != 0 && i < sizeof(sections) / sizeof(sections[0]); i++) {
+        if ((key->used & HPS_FOR_TRAIN) != 0 && strncmp(key->path, sections[i], strlen(sections[i])) == 0) {
+            return true;
+        }
+    }
+    return (key->used & wanted) != 0;
+}
+
 void hps_config_help(FILE *file, const char *command)
 {
     const unsigned wanted = command == NULL ? HPS_FOR_ALL : hps_schema_command(command);
     const char *before = "";
 
     for (int i = 0; i < hps_schema_keys; i++) {
-        if ((hps_schema[i].used & wanted) != 0) {
+        if (serves(&hps_schema[i], wanted)) {
             help_on(&hps_schema[i], before, file);
             before = hps_schema[i].path;
         }

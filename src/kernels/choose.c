@@ -10,26 +10,38 @@
 #include <unistd.h>
 #endif
 
-/* Every table that was compiled, for ever larger instruction sets; a CPU runs the first so many. */
 extern const hps_kernels hps_kernels_ref_portable, hps_fast_kernels_portable;
 #ifdef __x86_64__
 extern const hps_kernels hps_kernels_ref_avx2, hps_fast_kernels_avx2;
 extern const hps_kernels hps_kernels_ref_avx512, hps_fast_kernels_avx512;
-extern const hps_kernels hps_fast_kernels_avx512bf16, hps_fast_kernels_amx;
+extern const hps_kernels hps_fast_kernels_avx512vnni, hps_fast_kernels_avx512bf16, hps_fast_kernels_amx;
 #endif
 
-static const hps_kernels *const table[] = {
-    &hps_kernels_ref_portable, &hps_fast_kernels_portable,
+/* What a CPU may have, beyond the base. */
+enum { AVX2 = 1, AVX512 = 2, VNNI = 4, BF16 = 8, AMX = 16 };
+
+/* Every table that was compiled, and what it needs. */
+static const struct {
+    const hps_kernels *kernels;
+    unsigned needs;
+} table[] = {
+    {&hps_kernels_ref_portable, 0},     {&hps_fast_kernels_portable, 0},
 #ifdef __x86_64__
-    &hps_kernels_ref_avx2,     &hps_fast_kernels_avx2,       &hps_kernels_ref_avx512,
-    &hps_fast_kernels_avx512,  &hps_fast_kernels_avx512bf16, &hps_fast_kernels_amx,
+    {&hps_kernels_ref_avx2, AVX2},      {&hps_fast_kernels_avx2, AVX2},       {&hps_kernels_ref_avx512, AVX512},
+    {&hps_fast_kernels_avx512, AVX512}, {&hps_fast_kernels_avx512vnni, VNNI}, {&hps_fast_kernels_avx512bf16, BF16},
+    {&hps_fast_kernels_amx, AMX},
 #endif
 };
+enum { TABLES = sizeof(table) / sizeof(table[0]) };
 
-static const char *const names[] = {
-    [HPS_BACKEND_AUTO] = "auto", [HPS_BACKEND_REF] = "ref",       [HPS_BACKEND_PORTABLE] = "portable",
-    [HPS_BACKEND_AVX2] = "avx2", [HPS_BACKEND_AVX512] = "avx512", [HPS_BACKEND_AVX512BF16] = "avx512bf16",
-    [HPS_BACKEND_AMX] = "amx"};
+static const char *const names[] = {[HPS_BACKEND_AUTO] = "auto",
+                                    [HPS_BACKEND_REF] = "ref",
+                                    [HPS_BACKEND_PORTABLE] = "portable",
+                                    [HPS_BACKEND_AVX2] = "avx2",
+                                    [HPS_BACKEND_AVX512] = "avx512",
+                                    [HPS_BACKEND_AVX512VNNI] = "avx512vnni",
+                                    [HPS_BACKEND_AVX512BF16] = "avx512bf16",
+                                    [HPS_BACKEND_AMX] = "amx"};
 
 #ifdef __x86_64__
 
@@ -37,55 +49,62 @@ static const char *const names[] = {
 static bool has_amx(void)
 {
     unsigned a, b, c, d, low, high;
-    enum { BF16 = 1 << 22, TILE = 1 << 24, SAVED = 3 << 17, REQUEST = 0x1023, TILE_DATA = 18 };
+    enum { HAS_BF16 = 1 << 22, HAS_TILE = 1 << 24, SAVED = 3 << 17, REQUEST = 0x1023, TILE_DATA = 18 };
 
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & BF16) == 0 || (d & TILE) == 0) {
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & HAS_BF16) == 0 || (d & HAS_TILE) == 0) {
         return false;
     }
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return (low & SAVED) == SAVED && syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
 }
 
-static int count_tables(void)
+static unsigned cpu_has(void)
 {
     __builtin_cpu_init();
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
-        return 2;
+        return 0;
     }
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl")) {
-        return 4;
+        return AVX2;
     }
-    return !__builtin_cpu_supports("avx512bf16") ? 6 : has_amx() ? 8 : 7;
+    const bool bf16 = __builtin_cpu_supports("avx512bf16");
+    return AVX2 | AVX512 | (__builtin_cpu_supports("avx512vnni") ? VNNI : 0) | (bf16 ? BF16 : 0) |
+           (bf16 && has_amx() ? AMX : 0);
 }
 
 #else
 
-static int count_tables(void)
+static unsigned cpu_has(void)
 {
-    return 2;
+    return 0;
 }
 
 #endif
 
 int hps_kernels_all(const hps_kernels *all[HPS_KERNELS_MAX])
 {
-    const int count = count_tables();
+    const unsigned has = cpu_has();
+    int count = 0;
 
-    _Static_assert(sizeof(table) / sizeof(table[0]) <= HPS_KERNELS_MAX, "more kernels than hps_kernels_all returns");
-    memcpy(all, table, (size_t)count * sizeof(table[0]));
+    _Static_assert((int)TABLES <= (int)HPS_KERNELS_MAX, "more kernels than hps_kernels_all returns");
+    for (int i = 0; i < TABLES; i++) {
+        if ((table[i].needs & ~has) == 0) {
+            all[count++] = table[i].kernels;
+        }
+    }
     return count;
 }
 
-/* Operations a second of the screen's unit: the best of a few measurements of about a millisecond. */
+/* Operations a second of the screen's product: the best of a few measurements of about a millisecond. */
 static double screen_rate(const hps_kernels *k)
 {
-    int64_t rounds = 1000;
+    int64_t rounds = 16;
     double best = 0;
 
     for (int i = 0; i < 8; i++) {
         const double begin = omp_get_wtime();
-        const double done = k->screen_peak(rounds), seconds = omp_get_wtime() - begin;
+        const double done = k->screen_trial(rounds), seconds = omp_get_wtime() - begin;
         if (seconds < 5e-4) {
             rounds *= 2;
         }
@@ -94,13 +113,23 @@ static double screen_rate(const hps_kernels *k)
     return best;
 }
 
+/* Bytes leave three times as many latents to rescue as bf16 does, so they must be faster by more than that costs. */
+static double worth(const hps_kernels *k)
+{
+    static const double bytes = 0.8;
+
+    return strcmp(k->name, names[HPS_BACKEND_REF]) == 0
+               ? 0
+               : screen_rate(k) * (strcmp(k->name, names[HPS_BACKEND_AVX512VNNI]) == 0 ? bytes : 1);
+}
+
 static const hps_kernels *fastest(int count, const hps_kernels *const *all)
 {
     const hps_kernels *choice = all[0];
     double rate = 0;
 
     for (int i = 0; i < count; i++) {
-        const double here = strcmp(all[i]->name, names[HPS_BACKEND_REF]) == 0 ? 0 : screen_rate(all[i]);
+        const double here = worth(all[i]);
         if (here >= rate) {
             rate = here;
             choice = all[i];

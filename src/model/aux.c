@@ -4,14 +4,14 @@
 #include "hpsae/base/memory.h"
 #include "hpsae/model/slots.h"
 
-static hps_status allocate(const hps_model *m, int64_t B, hps_aux *aux)
+static hps_status allocate(const hps_model *m, int64_t B, int threads, hps_aux *aux)
 {
     HPS_TRY(HPS_ALLOC(&aux->rows, m->shard.own, "dead latents"));
     HPS_TRY(HPS_ALLOC(&aux->slots.first, B + 1, "AuxK slots"));
     HPS_TRY(HPS_ALLOC(&aux->slots.slot, B * aux->k, "AuxK slots"));
     HPS_TRY(HPS_ALLOC(&aux->slots.dz_fixed, B * aux->k, "AuxK slots"));
     HPS_TRY(HPS_ALLOC(&aux->slots.dz, B * aux->k, "AuxK slots"));
-    HPS_TRY(hps_bucket_create(m->shard.n, B * aux->k, &aux->bucket));
+    HPS_TRY(hps_bucket_create(m->shard.n, B * aux->k, threads, &aux->bucket));
     HPS_TRY(HPS_ALLOC(&aux->R, B * m->ldd, "AuxK residuals"));
     HPS_TRY(HPS_ALLOC(&aux->z_sum, B, "AuxK sums"));
     HPS_TRY(HPS_ALLOC(&aux->bound, B, "AuxK sums"));
@@ -26,14 +26,16 @@ hps_status hps_aux_create(const hps_forward *forward, int64_t k, hps_aux **aux)
 
     if (status == HPS_OK) {
         (*aux)->k = k;
-        status = allocate(forward->model, forward->B, *aux);
+        status = allocate(forward->model, forward->B, forward->threads, *aux);
     }
     status = hps_agree(forward->grid->model, status);
     if (status != HPS_OK) {
         hps_aux_destroy(aux);
         return status;
     }
-    hps_merge_create(k, &(*aux)->merge);
+    if (!hps_grid_is_planned(forward->grid)) {
+        hps_merge_create(k, &(*aux)->merge);
+    }
     return HPS_OK;
 }
 
@@ -92,6 +94,7 @@ void hps_aux_forward(hps_aux *aux, hps_forward *f, int64_t B, int64_t dead_token
         aux->bound[t] = main_bound[t] + hps_residual_bound(0, aux->z_sum[t]);
         aux->scale[t] = hps_fixed_scale(aux->bound[t]);
     }
+    aux->slots.latents = hps_dead_latents(m, dead_tokens);
     /* ehat - e = ehat + R of the main reconstruction. */
     f->kernels->decode(f->ws, B, m->shard.w, m->ldd, m->role[HPS_VALUE].W_dec, &aux->slots, -1, 1, m->ldd, f->R,
                        aux->scale, true, aux->R);

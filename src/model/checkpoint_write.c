@@ -103,16 +103,24 @@ static hps_status create_objects(hid_t file, const hps_model *model, const hps_c
     return model->fired == NULL ? HPS_OK : create_dataset(file, "/fired", H5T_STD_I64LE, 1, latents, sums->fired);
 }
 
-/* What the datasets and, amply, the rest of the file take. */
-static int64_t estimate(const hps_model *model, const char *config)
+int64_t hps_checkpoint_bytes(int64_t n, int64_t d, unsigned roles, bool fired)
 {
-    const int64_t n = model->shard.n, d = model->shard.d;
-    int64_t bytes = HEAD_BYTES + (int64_t)strlen(config) + (model->fired != NULL ? 8 * n : 0);
+    int64_t bytes = HEAD_BYTES + (fired ? 8 * n : 0);
 
     for (int r = 0; r < HPS_ROLES; r++) {
-        bytes += has(model, r) ? (2 * n * d + n + d) * (int64_t)sizeof(float) + HPS_TENSORS * ALIGNMENT : 0;
+        bytes += roles & 1u << r ? (2 * n * d + n + d) * (int64_t)sizeof(float) + HPS_TENSORS * ALIGNMENT : 0;
     }
     return bytes;
+}
+
+static int64_t estimate(const hps_model *model, const char *config)
+{
+    unsigned roles = 0;
+
+    for (int r = 0; r < HPS_ROLES; r++) {
+        roles |= has(model, r) ? 1u << r : 0;
+    }
+    return (int64_t)strlen(config) + hps_checkpoint_bytes(model->shard.n, model->shard.d, roles, model->fired != NULL);
 }
 
 /*

@@ -71,7 +71,7 @@ static hps_status allocate(pass *p, int64_t *fired)
         HPS_TRY(HPS_ALLOC(&p->group.first, p->f->B + 1, "slots of a prefix"));
     }
     if (p->f->grid->R > 1) {
-        HPS_TRY(hps_group_sums_create(p->f->grid->groups, m->shard.w, &p->groups));
+        HPS_TRY(hps_group_sums_create(p->f->grid->groups, p->f->grid->R, p->f->grid->r, m->shard.w, &p->groups));
     }
     p->fired = fired;
     if (fired == NULL) {

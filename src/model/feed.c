@@ -1,12 +1,18 @@
 #include "hpsae/model/feed.h"
 
+#include "hpsae/base/background.h"
 #include "hpsae/base/canonical.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/base/rng.h"
 #include "hpsae/comm/sums.h"
 
+#include <omp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* How far a batch has come; the words of the stages in between stand in feed->words. */
+typedef enum { NOTHING, READING, SPREADING } stage;
 
 typedef struct {
     uint64_t key;
@@ -23,6 +29,14 @@ struct hps_feed {
     int64_t short_at;      /* where in `order` the last block stands */
     char *words;           /* [batch, d] as stored */
     int *counts, *offsets; /* [P] bytes of the allgather */
+    stage stage;           /* of the batch that follows */
+    int64_t position, count;
+    hps_background reader;
+    hps_status mine; /* of this rank's share */
+    char message[HPS_MESSAGE_MAX];
+    int worst;              /* status over all ranks */
+    MPI_Request request[2]; /* the words; the worst status */
+    hps_feed_figures figures;
 };
 
 hps_status hps_feed_create(const hps_grid *grid, hps_store *store, const hps_feed_options *options, hps_feed **feed)
@@ -59,9 +73,22 @@ hps_status hps_feed_create(const hps_grid *grid, hps_store *store, const hps_fee
     return status;
 }
 
+/* Local while reading; collective while spreading. */
+static void drop(hps_feed *f)
+{
+    if (f->stage == READING) {
+        (void)hps_background_finish(&f->reader);
+    } else if (f->stage == SPREADING) {
+        /* NOLINTNEXTLINE(clang-analyzer-optin.mpi.MPI-Checker): begun by spread */
+        HPS_MPI(MPI_Waitall(2, f->request, MPI_STATUSES_IGNORE));
+    }
+    f->stage = NOTHING;
+}
+
 void hps_feed_destroy(hps_feed **feed)
 {
     if (*feed != NULL) {
+        drop(*feed);
         HPS_FREE(&(*feed)->order);
         HPS_FREE(&(*feed)->words);
         HPS_FREE(&(*feed)->counts);
@@ -201,22 +228,119 @@ hps_status hps_feed_rows(hps_feed *f, int64_t position, int64_t count, int64_t l
     return HPS_OK;
 }
 
-hps_status hps_feed_batch(hps_feed *f, int64_t position, int64_t count, int64_t ld, float *x)
+/* This rank's share of the batch, for whichever thread; nothing else touches the feed meanwhile. */
+static hps_status read_share(void *context)
 {
+    hps_feed *f = context;
     const int P = f->grid->P, p = f->grid->p;
-    const int64_t row_bytes = f->info->d * (int64_t)hps_dtype_size(f->info->dtype);
+    const int64_t begin = f->count * p / P, end = f->count * (p + 1) / P;
+    const double start = omp_get_wtime();
 
-    if (count > f->options.batch) {
-        return hps_fail(HPS_EARG, "%lld rows asked of a feed of %lld", (long long)count, (long long)f->options.batch);
-    }
+    const hps_status status = read_words(f, f->position + begin, end - begin, f->words + f->offsets[p]);
+    f->figures.bytes += f->counts[p];
+    f->figures.reading += omp_get_wtime() - start;
+    return status;
+}
+
+static void set_share(hps_feed *f, int64_t position, int64_t count)
+{
+    const int64_t row_bytes = f->info->d * (int64_t)hps_dtype_size(f->info->dtype);
+    const int P = f->grid->P;
+
+    f->position = position;
+    f->count = count;
     for (int q = 0; q < P; q++) {
         const int64_t begin = count * q / P, end = count * (q + 1) / P;
         f->offsets[q] = hps_count(begin * row_bytes);
         f->counts[q] = hps_count((end - begin) * row_bytes);
     }
-    HPS_TRY(hps_agree(f->grid->model,
-                      read_words(f, position + count * p / P, f->counts[p] / row_bytes, f->words + f->offsets[p])));
-    HPS_MPI(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_BYTE, f->words, f->counts, f->offsets, MPI_BYTE, f->grid->model));
-    widen(f, count, f->words, ld, x);
-    return HPS_OK;
+}
+
+void hps_feed_begin(hps_feed *f, int64_t position, int64_t count)
+{
+    drop(f);
+    if (count <= f->options.batch) {
+        set_share(f, position, count);
+        f->stage = READING;
+        hps_background_start(&f->reader, read_share, f);
+    }
+}
+
+/*
+ * The words go as they are stored, and a rank that could not read sends what it has: that every rank learns of it by the
+ * second message costs nobody a wait.
+ */
+static void spread(hps_feed *f)
+{
+    MPI_Comm comm = f->grid->model;
+
+    f->mine = hps_background_finish(&f->reader);
+    snprintf(f->message, sizeof(f->message), "%s", hps_status_message());
+    f->worst = (int)f->mine;
+    f->request[0] = f->request[1] = MPI_REQUEST_NULL;
+    if (f->grid->P > 1) {
+        HPS_MPI(MPI_Iallreduce(MPI_IN_PLACE, &f->worst, 1, MPI_INT, MPI_MAX, comm, &f->request[1]));
+        HPS_MPI(MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, f->words, f->counts, f->offsets, MPI_BYTE, comm,
+                                &f->request[0]));
+    }
+    f->stage = SPREADING;
+}
+
+void hps_feed_exchange(hps_feed *f)
+{
+    int done;
+
+    if (f->stage == READING) {
+        spread(f);
+    } else if (f->stage == SPREADING) {
+        HPS_MPI(MPI_Testall(2, f->request, &done, MPI_STATUSES_IGNORE));
+    }
+} /* NOLINT(clang-analyzer-optin.mpi.MPI-Checker): finish waits */
+
+/* Collective.  All words of the batch. */
+static hps_status finish(hps_feed *f)
+{
+    if (f->stage == READING) {
+        spread(f);
+    }
+    /* NOLINTNEXTLINE(clang-analyzer-optin.mpi.MPI-Checker): begun by spread */
+    HPS_MPI(MPI_Waitall(2, f->request, MPI_STATUSES_IGNORE));
+    f->stage = NOTHING;
+    if (f->worst == HPS_OK) {
+        return HPS_OK;
+    }
+    return hps_agree(f->grid->model, f->mine == HPS_OK ? HPS_OK : hps_fail(f->mine, "%s", f->message));
+}
+
+hps_status hps_feed_batch(hps_feed *f, int64_t position, int64_t count, int64_t ld, float *x)
+{
+    const double begin = omp_get_wtime();
+    hps_status status;
+
+    if (count > f->options.batch) {
+        return hps_fail(HPS_EARG, "%lld rows asked of a feed of %lld", (long long)count, (long long)f->options.batch);
+    }
+    if (f->stage != NOTHING && (f->position != position || f->count != count)) {
+        drop(f);
+    }
+    if (f->stage == NOTHING) {
+        set_share(f, position, count);
+        status = hps_agree(f->grid->model, read_share(f));
+        if (status == HPS_OK) {
+            HPS_MPI(
+                MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_BYTE, f->words, f->counts, f->offsets, MPI_BYTE, f->grid->model));
+        }
+    } else {
+        status = finish(f);
+    }
+    f->figures.waiting += omp_get_wtime() - begin;
+    if (status == HPS_OK) {
+        widen(f, count, f->words, ld, x);
+    }
+    return status;
+}
+
+hps_feed_figures hps_feed_so_far(const hps_feed *f)
+{
+    return f->figures;
 }

@@ -8,6 +8,8 @@
 
 #include <omp.h>
 
+enum { PIECE = 1024 }; /* below that the encoder's product loses */
+
 static bool serves(const hps_forward_options *o, hps_pick_rule rule)
 {
     return (o->rules & 1u << rule) != 0;
@@ -43,6 +45,7 @@ static hps_status allocate(hps_forward *f, const hps_forward_options *o)
                         "smaller train.batch",
                         (long long)f->B, (long long)o->k_max);
     }
+    HPS_TRY(hps_merge_pieces_create(f->grid->P, f->threads, &f->pieces));
     HPS_TRY(HPS_ALLOC(&f->latent, m->shard.own, "latent numbers"));
     HPS_TRY(HPS_ALLOC(&f->y, f->B * m->lde, "batch of activations"));
     HPS_TRY(HPS_ALLOC(&f->y_norm, f->B, "norms of activations"));
@@ -75,6 +78,7 @@ hps_status hps_forward_create(const hps_grid *grid, const hps_kernels *kernels, 
         f->B = options->B;
         f->k = options->k;
         f->threads = options->threads;
+        f->piece = PIECE;
         f->capacity = slots_of(model, grid->R, options);
         status = allocate(f, options);
     }
@@ -82,6 +86,9 @@ hps_status hps_forward_create(const hps_grid *grid, const hps_kernels *kernels, 
     if (status != HPS_OK) {
         hps_forward_destroy(forward);
         return status;
+    }
+    if (hps_grid_is_planned(grid)) {
+        return HPS_OK;
     }
     hps_merge_create(options->k, &(*forward)->merge);
     for (int64_t l = 0; l < model->shard.own; l++) {
@@ -99,6 +106,7 @@ void hps_forward_destroy(hps_forward **forward)
         return;
     }
     hps_merge_destroy(&f->merge);
+    hps_merge_pieces_destroy(&f->pieces);
     if (f->ws != NULL) {
         f->kernels->workspace_destroy(&f->ws);
     }

@@ -20,7 +20,7 @@ hps_status hps_group_update_create(const hps_grid *grid, const hps_shard *shard,
     const int64_t decoder = hps_group_rows_room(shard->n, ldd, HPS_BLOCK, MOST);
     const int64_t encoder = hps_group_rows_room(shard->own, lde, HPS_BLOCK, MOST);
 
-    return hps_group_sums_create(grid->groups, decoder > encoder ? decoder : encoder, sums);
+    return hps_group_sums_create(grid->groups, grid->R, grid->r, decoder > encoder ? decoder : encoder, sums);
 }
 
 static hps_state from_row(const hps_state *s, int64_t first, int64_t ld)

@@ -48,7 +48,7 @@ static hps_status load(const hps_grid *grid, hps_feed *feed, int64_t rows, int64
                  .blocks = b1 - b0,
                  .all_blocks = all};
     hps_status status = allocate(s);
-    if (status == HPS_OK && s->rows > 0) {
+    if (status == HPS_OK && s->rows > 0 && !hps_grid_is_planned(grid)) {
         status = hps_feed_rows(feed, b0 * ROWS, s->rows, s->ld, s->x);
     }
     return hps_agree(grid->model, status);
@@ -162,7 +162,7 @@ hps_status hps_sample_take(const hps_grid *grid, hps_feed *feed, int64_t rows, i
         return status;
     }
     status = load(grid, feed, rows, d, &s);
-    if (status == HPS_OK) {
+    if (status == HPS_OK && !hps_grid_is_planned(grid)) {
         status = statistics(&s, with_median, sample);
     }
     release(&s);

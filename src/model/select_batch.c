@@ -235,7 +235,7 @@ hps_status hps_searcher_create(const hps_forward *f, bool gradient, hps_searcher
     HPS_TRY(HPS_ALLOC(&s->count, f->B, "selection"));
     if (f->grid->P > 1) {
         HPS_TRY(HPS_ALLOC(&s->list, s->capacity, "selection"));
-        HPS_TRY(hps_lists_create(f->grid->model, f->B, s->capacity, &s->lists));
+        HPS_TRY(hps_lists_create(f->grid->P, f->B, s->capacity, &s->lists));
     }
     if (!gradient) {
         return HPS_OK;

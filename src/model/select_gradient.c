@@ -104,7 +104,7 @@ static void score(hps_forward *f, int64_t from, int64_t count, const hps_pick *p
     }
     f->kernels->slot_dots(f->ws, count, m->shard.w, m->ldd, m->role[HPS_VALUE].W_dec, slots, m->lde,
                           f->g + from * m->lde + m->shard.c0, f->scale);
-    hps_slots_sum_dz(f->grid->model, count, f->scale, slots);
+    hps_slots_sum_dz(f->grid->model, count, f->scale, f->threads, slots);
 #pragma omp parallel for schedule(static) num_threads(f->threads)
     for (int64_t i = 0; i < count; i++) {
         hps_scored *best = s->picked + (from + i) * f->k;

@@ -223,8 +223,10 @@ hps_status hps_trainer_step(hps_trainer *t, double *flag, hps_step_report *repor
     HPS_TRY(hps_forward_select(f, t->B, &pick));
     report->seconds[HPS_PHASE_ENCODE] = f->seconds_encode;
     report->seconds[HPS_PHASE_SELECT] = f->seconds_merge;
+    hps_forward_beside(f);
     double begin = omp_get_wtime();
     decode(t);
+    hps_forward_beside(f);
     report->seconds[HPS_PHASE_DECODE] = omp_get_wtime() - begin;
 
     begin = omp_get_wtime();
@@ -233,13 +235,14 @@ hps_status hps_trainer_step(hps_trainer *t, double *flag, hps_step_report *repor
     if (has_aux) {
         hps_aux_forward(t->aux, f, t->B, o->dead_tokens, t->bound);
     }
+    hps_forward_beside(f);
     report->seconds[HPS_PHASE_AUX] = omp_get_wtime() - begin;
 
     begin = omp_get_wtime();
     HPS_TRY(batch_sums(t, has_aux, flag));
-    hps_slots_sum_dz(t->grid->model, t->B, f->scale, &f->slots);
+    hps_slots_sum_dz(t->grid->model, t->B, f->scale, o->threads, &f->slots);
     if (has_aux) {
-        hps_slots_sum_dz(t->grid->model, t->B, t->aux->scale, &t->aux->slots);
+        hps_slots_sum_dz(t->grid->model, t->B, t->aux->scale, o->threads, &t->aux->slots);
     }
     report->seconds[HPS_PHASE_COMM] = omp_get_wtime() - begin;
     describe(t, has_aux, report);

@@ -219,6 +219,7 @@ hps_status hps_trainer_update(hps_trainer *t, bool has_aux, hps_step_report *rep
         hps_group_sums_floats(t->sums, m->shard.n, t->parallel);
         hps_group_sums_floats(t->sums, m->shard.n, t->bias_gradient);
     }
+    hps_forward_beside(t->forward);
     if (t->options.clip > 0) {
         u.apply = false;
         gradient_pass(t, &u);
@@ -228,6 +229,7 @@ hps_status hps_trainer_update(hps_trainer *t, bool has_aux, hps_step_report *rep
         u.adam.factor = report->grad_norm > t->options.clip ? (float)(t->options.clip / report->grad_norm) : 1;
     }
     gradient_pass(t, &u);
+    hps_forward_beside(t->forward);
     const double waited = t->sums != NULL ? t->sums->seconds : 0;
     report->seconds[HPS_PHASE_UPDATE] = omp_get_wtime() - begin - waited;
     report->seconds[HPS_PHASE_COMM] += waited;

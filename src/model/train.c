@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <omp.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static const double PROGRESS_SECONDS = 5;
@@ -61,28 +62,67 @@ hps_status hps_training_evaluate(hps_training *t)
     return status;
 }
 
-/* Collective.  The data group's tokens of the next batch. */
-static hps_status read_batch(hps_training *t, hps_forward *f)
+/* What goes on beside a step: the next batch's way from rank to rank. */
+static void spread_next(void *context)
 {
-    const int64_t B = t->options.B / t->grid.R, position = t->model->tokens + t->grid.r * B;
+    const hps_training *t = context;
 
-    HPS_TRY(hps_feed_batch(t->feed, position, B, t->model->lde, f->y));
-    return t->gradients != NULL ? hps_feed_batch(t->gradients, position, B, t->model->lde, f->g) : HPS_OK;
+    hps_feed_exchange(t->feed);
+    if (t->gradients != NULL) {
+        hps_feed_exchange(t->gradients);
+    }
+}
+
+/* The data group's tokens of the step's batch; those of the next are then read while these are computed on. */
+static hps_status take_batch(const hps_training *t)
+{
+    const int64_t B = t->options.B / t->grid.R, position = t->model->tokens + t->grid.r * B, lde = t->model->lde;
+    const int64_t next = position + t->options.B;
+    const bool ahead = t->config->train.read_ahead && t->model->step + 1 < t->options.steps;
+    const hps_forward *f = hps_trainer_forward(t->trainer);
+
+    HPS_TRY(hps_feed_batch(t->feed, position, B, lde, f->y));
+    if (t->gradients != NULL) {
+        HPS_TRY(hps_feed_batch(t->gradients, position, B, lde, f->g));
+    }
+    if (ahead) {
+        hps_feed_begin(t->feed, next, B);
+    }
+    if (ahead && t->gradients != NULL) {
+        hps_feed_begin(t->gradients, next, B);
+    }
+    return HPS_OK;
+}
+
+/* Of both feeds, since the start. */
+static hps_feed_figures input_so_far(const hps_training *t)
+{
+    hps_feed_figures all = hps_feed_so_far(t->feed);
+
+    if (t->gradients != NULL) {
+        const hps_feed_figures more = hps_feed_so_far(t->gradients);
+        all.bytes += more.bytes;
+        all.reading += more.reading;
+        all.waiting += more.waiting;
+    }
+    return all;
 }
 
 static hps_status one_step(hps_training *t, double *flag, hps_step_report *report, hps_interval *interval)
 {
-    hps_forward *f = hps_trainer_forward(t->trainer);
+    const hps_feed_figures before = input_so_far(t);
     const double begin = omp_get_wtime();
 
-    HPS_TRY(hps_grid_agree(&t->grid, read_batch(t, f)));
+    HPS_TRY(hps_grid_agree(&t->grid, take_batch(t)));
     report->seconds[HPS_PHASE_IO] = omp_get_wtime() - begin;
     HPS_TRY(hps_trainer_step(t->trainer, flag, report));
-    interval->steps++;
-    interval->seconds += omp_get_wtime() - begin;
-    for (int p = 0; p < HPS_PHASES; p++) {
-        interval->phase[p] += report->seconds[p];
-    }
+    const hps_feed_figures after = input_so_far(t);
+    *interval = (hps_interval){.steps = 1,
+                               .seconds = omp_get_wtime() - begin,
+                               .waiting = after.waiting - before.waiting,
+                               .bytes = after.bytes - before.bytes,
+                               .reading = after.reading - before.reading};
+    memcpy(interval->phase, report->seconds, sizeof(interval->phase));
     return HPS_OK;
 }
 
@@ -131,20 +171,24 @@ static hps_status loop(hps_training *t, int rank)
 {
     const hps_config *c = t->config;
     hps_step_report report = {0};
-    hps_interval interval = {0}, shown = {0};
+    hps_interval step, interval = {0}, shown = {0};
     double saved = hps_elapsed(), spoke = hps_elapsed();
 
+    hps_trainer_forward(t->trainer)->beside = spread_next;
+    hps_trainer_forward(t->trainer)->beside_context = t;
     while (t->model->step < t->options.steps) {
         double flag =
             (double)hps_wish_now(rank, c->output, c->train.max_minutes, 60 * c->train.checkpoint.every_minutes, saved);
 
-        HPS_TRY(one_step(t, &flag, &report, &interval));
+        HPS_TRY(one_step(t, &flag, &report, &step));
         const hps_wish wish = (hps_wish)flag;
-        shown.steps++;
-        shown.seconds = hps_elapsed() - spoke;
-        if (shown.seconds >= PROGRESS_SECONDS || t->model->step == t->options.steps) {
+        hps_interval_add(&step, &interval);
+        hps_interval_add(&step, &shown);
+        hps_interval_add(&step, &t->all);
+        if (hps_elapsed() - spoke >= PROGRESS_SECONDS || t->model->step == t->options.steps) {
+            shown.seconds = hps_elapsed() - spoke; /* with what stands between the steps */
             hps_training_progress(t, &report, &shown);
-            shown.steps = 0;
+            shown = (hps_interval){0};
             spoke = hps_elapsed();
         }
         HPS_TRY(after_step(t, &report, &interval, wish, &saved));
@@ -203,6 +247,7 @@ static hps_status run(hps_training *t, int rank, int argc, char *const *argv)
     hps_wish_restore();
     if (status == HPS_OK || status == HPS_STOPPED) {
         note_result(t);
+        hps_training_note_input(t);
         hps_training_note_memory(t);
     }
     return status;

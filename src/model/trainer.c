@@ -48,7 +48,7 @@ static hps_status allocate(hps_trainer *t, int64_t k)
     const int64_t n = m->shard.n, d = m->shard.d, B = t->B;
     const int64_t slots = (t->options.rule == HPS_PICK_BATCH ? t->options.B : B) * k;
 
-    HPS_TRY(hps_bucket_create(n, slots, &t->bucket));
+    HPS_TRY(hps_bucket_create(n, slots, t->options.threads, &t->bucket));
     HPS_TRY(hps_nest_create(&t->options.nest, B, slots, &t->nest));
     if (t->nest.most > 1) {
         HPS_TRY(allocate_nested(t, slots));

@@ -10,6 +10,16 @@
 #include "hpsae/model/evaluate.h"
 #include "hpsae/model/feed.h"
 #include "hpsae/model/step.h"
+#include "hpsae/model/train.h"
+
+/* How steps went, since the last line of metrics.jsonl or since the start. */
+typedef struct {
+    int64_t steps;
+    double seconds, phase[HPS_PHASES];
+    double waiting; /* seconds for words of the input that were not there yet */
+    int64_t bytes;  /* of input that this rank read */
+    double reading; /* seconds that took, by a thread beside the steps or in between */
+} hps_interval;
 
 typedef struct {
     MPI_Comm world;
@@ -29,13 +39,14 @@ typedef struct {
     int64_t resident_at_start;        /* bytes, before anything was allocated */
     int64_t state, buffers, starting; /* bytes stated: parameters and moments, all else, and what only the start took */
     hps_evaluation evaluation;        /* the latest */
+    hps_interval all;                 /* of the steps since the start */
 } hps_training;
 
-/* How a step went, since the last line of metrics.jsonl. */
-typedef struct {
-    int64_t steps;
-    double seconds, phase[HPS_PHASES];
-} hps_interval;
+/* Local.  Adds one to another. */
+void hps_interval_add(const hps_interval *part, hps_interval *sum);
+
+/* Collective over t->grid.  The feeds of the rows to train on, of their gradients, of the held-out rows. */
+hps_status hps_training_feeds(hps_training *t);
 
 /* Collective over t->world.  Opens the data, finds what to resume, makes the model and the trainer. */
 hps_status hps_training_prepare(hps_training *t);
@@ -50,10 +61,13 @@ hps_status hps_training_evaluate(hps_training *t);
 /* Local.  What the run is and what memory it takes, before the first step. */
 void hps_training_introduce(const hps_training *t);
 
+/* Collective.  Notes in run.json, and in the log, how fast the input came and how much of the time was spent waiting for it. */
+void hps_training_note_input(hps_training *t);
+
 /* Collective.  Notes in run.json what memory was stated and what was resident at most, the largest of all ranks. */
 void hps_training_note_memory(hps_training *t);
 
-/* Local.  A progress line. */
+/* Local.  A progress line; the input's figures are this rank's. */
 void hps_training_progress(const hps_training *t, const hps_step_report *report, const hps_interval *interval);
 
 /* Collective.  A line of metrics.jsonl with the checksum; evaluated: t->evaluation is of this step. */

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static unsigned roles_of(const hps_config *c)
+unsigned hps_training_roles(const hps_config *c)
 {
     return 1u << HPS_VALUE | 1u << HPS_MOMENT1 | 1u << HPS_MOMENT2 | (c->train.ema > 0 ? 1u << HPS_AVERAGE : 0);
 }
@@ -106,7 +106,7 @@ static hps_status resume(hps_training *t, const char *path)
     hps_status status = hps_agree(t->world, check_head(t, path, &head));
     hps_checkpoint_head_free(&head);
     HPS_TRY(status);
-    HPS_TRY(hps_checkpoint_read(&t->grid, path, roles_of(t->config), &t->model));
+    HPS_TRY(hps_checkpoint_read(&t->grid, path, hps_training_roles(t->config), &t->model));
     hps_log("train", "goes on from %s: step %lld", path, (long long)t->model->step);
     return HPS_OK;
 }
@@ -135,7 +135,7 @@ static hps_status new_model(hps_training *t)
     const hps_config *c = t->config;
 
     HPS_TRY(hps_agree(t->world, hps_model_create(&t->grid, c->model.latents, t->dataset.info->d, c->model.k,
-                                                 roles_of(c), &t->model)));
+                                                 hps_training_roles(c), &t->model)));
     t->model->hook = strdup(t->dataset.info->hook);
     t->model->model_name = strdup(t->dataset.info->model_name);
     return HPS_OK;
@@ -183,12 +183,11 @@ static hps_nest_options nest_options(const hps_config *c)
                               .seed = (uint64_t)c->train.seed};
 }
 
-static hps_step_options step_options(const hps_training *t, double V)
+hps_step_options hps_training_options(const hps_config *c, double V)
 {
     static const hps_pick_rule rules[] = {[HPS_SELECT_TOPK] = HPS_PICK_TOPK,
                                           [HPS_SELECT_BATCH_TOPK] = HPS_PICK_BATCH,
                                           [HPS_SELECT_GRADIENT] = HPS_PICK_GRADIENT};
-    const hps_config *c = t->config;
 
     return (hps_step_options){.B = c->train.batch,
                               .V = V,
@@ -215,7 +214,7 @@ static hps_step_options step_options(const hps_training *t, double V)
                               .threads = (int)c->grid.threads};
 }
 
-static hps_status make_feeds(hps_training *t)
+hps_status hps_training_feeds(hps_training *t)
 {
     const hps_config *c = t->config;
     hps_feed_options options = {.first = 0,
@@ -251,13 +250,13 @@ static hps_status make_trainer(hps_training *t)
     hps_sample sample;
 
     set_selection(c, t->model);
-    HPS_TRY(make_feeds(t));
+    HPS_TRY(hps_training_feeds(t));
     HPS_TRY(set_scale(t, rows));
     if (t->heldout != NULL) {
         hps_feed_set_norm(t->heldout, t->model->norm, t->model->scale);
     }
     HPS_TRY(hps_sample_take(&t->grid, t->feed, rows, t->dataset.info->d, fresh, &sample));
-    t->options = step_options(t, sample.V);
+    t->options = hps_training_options(c, sample.V);
     hps_status status = hps_trainer_create(&t->grid, t->kernels, t->model, &t->options, &t->trainer);
     if (status == HPS_OK && fresh) {
         status = hps_model_initialise(hps_trainer_forward(t->trainer), t->feed, &sample, (uint64_t)c->train.seed,
@@ -284,7 +283,7 @@ hps_status hps_training_prepare(hps_training *t)
     free(path);
     HPS_TRY(status);
     HPS_TRY(make_trainer(t));
-    t->state = hps_model_bytes(&t->model->shard, roles_of(t->config));
+    t->state = hps_model_bytes(&t->model->shard, hps_training_roles(t->config));
     t->buffers = hps_memory_live() - t->state;
     t->starting = hps_memory_peak() - hps_memory_live();
     return HPS_OK;

@@ -41,9 +41,33 @@ void hps_training_note_memory(hps_training *t)
                            (json_int_t)bytes[4]));
 }
 
+void hps_interval_add(const hps_interval *part, hps_interval *sum)
+{
+    sum->steps += part->steps;
+    sum->seconds += part->seconds;
+    sum->waiting += part->waiting;
+    sum->bytes += part->bytes;
+    sum->reading += part->reading;
+    for (int p = 0; p < HPS_PHASES; p++) {
+        sum->phase[p] += part->phase[p];
+    }
+}
+
 static double tokens_per_second(const hps_training *t, const hps_interval *i)
 {
     return i->seconds > 0 ? (double)(i->steps * t->options.B) / i->seconds : 0;
+}
+
+/* Bytes of the store that a step takes, over all ranks. */
+static double step_bytes(const hps_training *t)
+{
+    const hps_store_info *x = t->dataset.info;
+    double row = (double)x->d * (double)hps_dtype_size(x->dtype);
+
+    if (t->gradients != NULL) {
+        row += (double)x->d * (double)hps_dtype_size(hps_store_about(t->dataset.gradients)->dtype);
+    }
+    return row * (double)t->options.B;
 }
 
 void hps_training_progress(const hps_training *t, const hps_step_report *r, const hps_interval *i)
@@ -53,9 +77,40 @@ void hps_training_progress(const hps_training *t, const hps_step_report *r, cons
     char eta[32];
 
     hps_duration(rate > 0 ? (double)(left * t->options.B) / rate : 0, eta);
-    hps_log("train", "step %lld/%lld, %.3g tokens: fvu %.4f, L0 %.1f, dead %.1f %%, %.0f tokens/s, %s left",
+    hps_log("train",
+            "step %lld/%lld, %.3g tokens: fvu %.4f, L0 %.1f, dead %.1f %%, %.0f tokens/s, input %.3g MB/s (%.1f %% "
+            "waited), "
+            "%s left",
             (long long)t->model->step, (long long)t->options.steps, (double)t->model->tokens, r->fvu, r->l0,
-            100 * (double)r->dead / (double)t->model->shard.n, rate, eta);
+            100 * (double)r->dead / (double)t->model->shard.n, rate, 1e-6 * rate * step_bytes(t) / (double)t->options.B,
+            i->seconds > 0 ? 100 * i->waiting / i->seconds : 0, eta);
+}
+
+/*
+ * Collective.  How fast the steps took their input, MB/s over all ranks; how fast the slowest rank read while it read, null if none did; and
+ * the largest share of the steps' time that a rank waited for words of the input.
+ */
+static json_t *input(const hps_training *t, const hps_interval *i)
+{
+    double most[] = {i->seconds > 0 ? i->waiting / i->seconds : 0, i->bytes > 0 ? i->reading / (double)i->bytes : 0};
+    const double rate = i->seconds > 0 ? (double)i->steps * step_bytes(t) / i->seconds : 0;
+
+    HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, most, 2, MPI_DOUBLE, MPI_MAX, t->world));
+    return json_pack("{s:o,s:o,s:o}", "mb_per_s", hps_json_real(1e-6 * rate), "slowest_read_mb_per_s",
+                     most[1] > 0 ? hps_json_real(1e-6 / most[1]) : json_null(), "wait_share", hps_json_real(most[0]));
+}
+
+void hps_training_note_input(hps_training *t)
+{
+    json_t *figures = input(t, &t->all);
+
+    if (t->all.steps > 0) {
+        hps_log("train", "input %.4g MB/s, %.2f %% of the time waited for it",
+                json_real_value(json_object_get(figures, "mb_per_s")),
+                100 * json_real_value(json_object_get(figures, "wait_share")));
+        hps_run_note(t->run, "input", json_incref(figures));
+    }
+    json_decref(figures);
 }
 
 /* Mean seconds a step of each phase: the smallest, mean and largest over the ranks, and the rank of the largest. */
@@ -147,6 +202,7 @@ hps_status hps_training_record(hps_training *t, const hps_step_report *r, const 
     const hps_checksum sum = hps_model_checksum(t->grid.model, t->model);
     HPS_TRY(hps_agree(t->world, groups_agree(t, sum.values)));
     json_t *seconds = phases(t, i);
+    json_t *of_input = input(t, i);
     hps_status status = HPS_OK;
     char hex[17];
 
@@ -154,6 +210,7 @@ hps_status hps_training_record(hps_training *t, const hps_step_report *r, const 
     if (t->metrics != NULL) {
         json_t *line = line_of(t, r, i);
         json_object_set(line, "seconds", seconds);
+        json_object_set(line, "input", of_input);
         if (evaluated) {
             json_object_set_new(line, "heldout_ev", hps_json_real(t->evaluation.ev));
             json_object_set_new(line, "heldout_l0", hps_json_real(t->evaluation.l0));
@@ -166,5 +223,6 @@ hps_status hps_training_record(hps_training *t, const hps_step_report *r, const 
         status = hps_metrics_line(t->metrics, line);
     }
     json_decref(seconds);
+    json_decref(of_input);
     return hps_agree(t->world, status);
 }

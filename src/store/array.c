@@ -3,6 +3,7 @@
 #include "hpsae/store/hdf5.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -136,6 +137,9 @@ void hps_array_close(hps_array *array)
     *array = HPS_NO_ARRAY;
 }
 
+/* The library is for one thread at a time; two feeds may be read ahead at once. */
+static pthread_mutex_t hdf5_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static hps_status read_hyperslab(const hps_array *array, int64_t row, int64_t count, void *buffer)
 {
     hsize_t start[DIMENSIONS_MAX] = {0}, shape[DIMENSIONS_MAX] = {0};
@@ -173,7 +177,10 @@ hps_status hps_array_read(const hps_array *array, int64_t row, int64_t count, vo
     }
     while (count > 0) {
         const int64_t now = count < most ? count : most;
-        HPS_TRY(read_hyperslab(array, row, now, to));
+        pthread_mutex_lock(&hdf5_lock);
+        const hps_status status = read_hyperslab(array, row, now, to);
+        pthread_mutex_unlock(&hdf5_lock);
+        HPS_TRY(status);
         row += now;
         count -= now;
         to += now * array->row_bytes;

@@ -81,7 +81,7 @@ hps_status hps_sources_open(MPI_Comm comm, int64_t count, char *const *paths, co
     *sources = (hps_sources){0};
     hps_status status = hps_agree(comm, open_here(count, paths, suffixes, choice, sources));
 
-    if (status == HPS_OK) {
+    if (status == HPS_OK && comm != MPI_COMM_NULL) {
         status = compare_ranks(comm, sources);
     }
     if (status != HPS_OK) {

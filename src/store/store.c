@@ -201,6 +201,13 @@ hps_status hps_store_open(MPI_Comm comm, int64_t count, char *const *paths, cons
     return status;
 }
 
+hps_status hps_store_imagine(const hps_store_info *info, hps_store **store)
+{
+    HPS_TRY(HPS_ALLOC(store, 1, "the store"));
+    (*store)->info = *info;
+    return HPS_OK;
+}
+
 void hps_store_close(hps_store **store)
 {
     if (*store != NULL) {

@@ -7,6 +7,7 @@
 
 #include "hpsae/base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,13 @@ int64_t hps_memory_live(void);
 int64_t hps_memory_arrays(void);
 int64_t hps_memory_peak(void);
 int64_t hps_memory_allocations(void);
+
+/*
+ * Local.  From now on, or no longer, large arrays are addresses alone, counted as ever: to learn what something would
+ * allocate, on a machine where it does not fit.  They read as zeros; a page that is touched becomes real.  The peak counts
+ * anew from here.
+ */
+void hps_memory_rehearse(bool on);
 
 /* Local.  Resident memory of this process in bytes, from the operating system: now (-1 where it does not tell), and at
  * its largest. */

@@ -55,13 +55,14 @@ hps_status hps_fail(hps_status code, const char *format, ...) __attribute__((for
 /*
  * Collective over comm.  Returns on every rank the same status, HPS_OK if all ranks brought it, else the largest code
  * brought; the message is then, on every rank, that of the lowest rank that brought the code, with "rank N: " in front
- * (N in MPI_COMM_WORLD) when not all ranks failed alike and it does not stand there already.  Cost: one small allreduce; a broadcast more only after a failure.
+ * (N in MPI_COMM_WORLD) when not all ranks failed alike and it does not stand there already.  Cost: one small allreduce; a
+ * broadcast more only after a failure.  On MPI_COMM_NULL, for a process without MPI: `mine`.
  */
 hps_status hps_agree(MPI_Comm comm, hps_status mine);
 
 /*
  * Collective over comm.  Where rank 0 alone worked: its status and message become those of every rank, without a "rank 0: "
- * in front.
+ * in front.  On MPI_COMM_NULL: of_rank_0.
  */
 hps_status hps_share_status(MPI_Comm comm, hps_status of_rank_0);
 

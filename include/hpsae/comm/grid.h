@@ -12,6 +12,7 @@
 #include "hpsae/base/status.h"
 
 #include <mpi.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct {
@@ -22,6 +23,12 @@ typedef struct {
     int R, P;   /* data groups, model ranks */
     int r, p;   /* this rank's group, and its rank within it */
 } hps_grid;
+
+/* Local.  Whether the grid is one that is only planned (model is MPI_COMM_NULL): what is created on it allocates, and stops. */
+static inline bool hps_grid_is_planned(const hps_grid *grid)
+{
+    return grid->model == MPI_COMM_NULL;
+}
 
 /*
  * Collective over world.  Splits world into `groups` data groups.  Error: HPS_ECONFIG if groups does not divide the

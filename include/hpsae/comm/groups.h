@@ -29,8 +29,8 @@ typedef struct {
     double seconds; /* spent waiting and adding since it was last set to 0 */
 } hps_group_sums;
 
-/* Local.  For chunks of up to `capacity` numbers.  HPS_ENOMEM.  Release with hps_group_sums_destroy. */
-hps_status hps_group_sums_create(MPI_Comm comm, int64_t capacity, hps_group_sums **sums);
+/* Local.  For R groups, this rank's being r, and chunks of up to `capacity` numbers.  HPS_ENOMEM.  Release with hps_group_sums_destroy. */
+hps_status hps_group_sums_create(MPI_Comm comm, int R, int r, int64_t capacity, hps_group_sums **sums);
 void hps_group_sums_destroy(hps_group_sums **sums);
 
 /*

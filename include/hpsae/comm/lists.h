@@ -28,8 +28,8 @@ typedef struct {
     int *bytes, *offset;    /* [ranks] */
 } hps_lists;
 
-/* Local.  For lists of up to B tokens and `capacity` candidates over all ranks.  HPS_ENOMEM.  Release with hps_lists_destroy. */
-hps_status hps_lists_create(MPI_Comm comm, int64_t B, int64_t capacity, hps_lists *lists);
+/* Local.  For lists of so many ranks, up to B tokens and `capacity` candidates over all ranks.  HPS_ENOMEM.  Release with hps_lists_destroy. */
+hps_status hps_lists_create(int ranks, int64_t B, int64_t capacity, hps_lists *lists);
 void hps_lists_destroy(hps_lists *lists);
 
 /*

@@ -12,6 +12,11 @@
 #include <mpi.h>
 #include <stdint.h>
 
+/*
+ * Local.  Of a and b, k candidates each, both sorted, the first k together into b; a may not be b.
+ */
+void hps_merge_lists(int64_t k, const hps_candidate *a, hps_candidate *b);
+
 typedef struct {
     MPI_Datatype list; /* k candidates */
     MPI_Op op;

@@ -28,6 +28,7 @@ typedef enum {
     HPS_BACKEND_PORTABLE,
     HPS_BACKEND_AVX2,
     HPS_BACKEND_AVX512,
+    HPS_BACKEND_AVX512VNNI,
     HPS_BACKEND_AVX512BF16,
     HPS_BACKEND_AMX
 } hps_backend;
@@ -115,6 +116,7 @@ typedef struct {
         int64_t log_steps;  /* a line in metrics.jsonl, with the checksum, every so many steps */
         int64_t eval_steps; /* held-out ev every so many steps; 0: only at the end */
         double max_minutes; /* 0: no limit */
+        bool read_ahead;    /* the next batch is read while a step computes */
         char *resume;       /* auto | never | PATH */
     } train;
 
@@ -125,6 +127,10 @@ typedef struct {
     struct {
         hps_backend backend;
     } kernels;
+
+    struct {
+        int64_t dim; /* columns of the random activations, without a store */
+    } bench;
 
     struct {
         hps_list input; /* files, directories: .h5 .hdf5 .npy .safetensors */
@@ -185,7 +191,8 @@ typedef struct {
 } hps_config;
 
 /*
- * Collective over comm.  Rank 0 reads the file; then the `count` overrides ("section.key=value") are applied in order;
+ * Collective over comm (MPI_COMM_NULL: a process without MPI).  Rank 0 reads the file (bench may have none, NULL, and
+ * then takes a case of its own); then the `count` overrides ("section.key=value") are applied in order;
  * all ranks get the same configuration, defaults filled in.  The command's name selects which keys are required and
  * which contradictions matter.  Errors: HPS_EIO, HPS_ECONFIG with "FILE:LINE:COLUMN: section.key: what is wrong; what is
  * allowed", or "-s section.key=value: ...".  Strings in the configuration are owned by it (hps_alloc).  Release with

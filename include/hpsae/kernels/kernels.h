@@ -36,6 +36,7 @@ typedef struct {
     hps_candidate *slot; /* value z, latent; in slot order */
     int64_t *dz_fixed;   /* [slots] <R, w> in fixed point, scale of the token */
     float *dz;           /* [slots] <R, w>, summed over all columns */
+    int64_t latents;     /* at most so many different ones occur; 0: not known.  A hint for the order of work */
 } hps_slots;
 
 /*
@@ -57,11 +58,19 @@ typedef struct {
     hps_candidate candidate;
 } hps_hit;
 
+/* A slot as its latent sees it: the token, the number of the slot in hps_slots, its value and gradient. */
+typedef struct {
+    int32_t token, slot;
+    float z, dz;
+} hps_entry;
+
 /* The same slots by latent: latent i has entries first[i] .. first[i + 1] - 1, tokens ascending. */
 typedef struct {
-    int32_t *first; /* [n + 1] */
-    int32_t *token; /* [slots] */
-    int32_t *slot;  /* [slots] number of the slot in hps_slots */
+    int32_t *first;   /* [n + 1] */
+    hps_entry *entry; /* [slots] */
+    int64_t entries;  /* slots of the batch */
+    int parts;        /* ranges of tokens that are sorted side by side */
+    int32_t *place;   /* [parts, n] where a part's next slot of a latent goes */
 } hps_bucket;
 
 /* Adam (Kingma and Ba 2015) with bias corrections c1 = 1 / (1 - beta1^t), c2 = 1 / (1 - beta2^t). */
@@ -109,7 +118,7 @@ typedef struct {
 } hps_workspace_size;
 
 typedef struct {
-    const char *name; /* "ref", or what the screen runs on: "portable", "avx2", "avx512", "avx512bf16", "amx" */
+    const char *name; /* "ref", or what the screen runs on: "portable", "avx2", "avx512", "avx512vnni", ... */
     const char *isa;  /* what it was compiled for: of ref "base", "avx2", "avx512"; else the name */
 
     /* Creates a workspace; destroy takes its address and sets NULL.  HPS_ENOMEM. */
@@ -205,21 +214,22 @@ typedef struct {
                       float *W_dec);
 
     /*
-     * One thread's dense work on registers alone, for measuring the machine: the screen's unit, and float32 fma.  Returns
-     * the operations done, a multiply-add being two.
+     * One thread's dense work, for measuring the machine: the screen's unit on registers alone, the screen's product on words
+     * in cache, float32 fma on registers alone.  Returns the operations done, a multiply-add being two.
      */
     double (*screen_peak)(int64_t rounds);
+    double (*screen_trial)(int64_t rounds);
     double (*float_peak)(int64_t rounds);
 } hps_kernels;
 
 /*
- * Local.  The table of a backend; HPS_BACKEND_AUTO: the one whose screen's unit is the fastest by a measurement of some
- * milliseconds (the bits are the same).  HPS_ECONFIG if this CPU cannot run it, naming those that it can.
+ * Local.  The table of a backend; HPS_BACKEND_AUTO: the one whose screen's product is the fastest by a measurement of
+ * some milliseconds (the bits are the same).  HPS_ECONFIG if this CPU cannot run it, naming those that it can.
  */
 hps_status hps_kernels_choose(hps_backend backend, const hps_kernels **kernels);
 
 /* Local.  Every table that this CPU can run, the base reference first; returns how many. */
-enum { HPS_KERNELS_MAX = 8 };
+enum { HPS_KERNELS_MAX = 9 };
 int hps_kernels_all(const hps_kernels *all[HPS_KERNELS_MAX]);
 
 #endif

@@ -12,6 +12,8 @@
 
 #include "hpsae/model/model.h"
 
+#include <stdbool.h>
+
 /*
  * Collective over comm, the model's ranks.  Rank 0 lays out PATH.tmp and takes the room for it; all ranks write their
  * numbers by collective parallel HDF5 in slices of bounded memory; then it is marked complete, synced and renamed.
@@ -20,6 +22,12 @@
  */
 hps_status hps_checkpoint_write(MPI_Comm comm, const hps_model *model, const char *config, uint64_t hash,
                                 const char *path);
+
+/*
+ * Local.  What a model file takes on disk: its roles' numbers (bit mask), the dead counters, and amply for the head
+ * without its configuration.
+ */
+int64_t hps_checkpoint_bytes(int64_t n, int64_t d, unsigned roles, bool fired);
 
 /* What the head of a model file says.  Strings are owned; release with hps_checkpoint_head_free. */
 typedef struct {

@@ -5,6 +5,9 @@
  * rows, the last one possibly shorter; position q belongs to epoch q / rows, in which the blocks stand in the order of
  * their keys hps_random_u64(seed, HPS_DRAW_BATCH_ORDER, epoch, block), ties by number; rows within a block ascend.
  * So reads are contiguous, and the place in the stream is one integer.  Without shuffling the blocks keep their order.
+ *
+ * A batch may be asked for ahead of time: hps_feed_begin has this rank's share read by a thread while the caller computes,
+ * hps_feed_exchange spreads the shares over the model ranks by nonblocking messages, hps_feed_batch takes the rows.
  */
 #ifndef HPSAE_MODEL_FEED_H
 #define HPSAE_MODEL_FEED_H
@@ -27,9 +30,19 @@ typedef struct {
     double scale;
 } hps_feed_options;
 
+/* What a rank read, since the feed was created. */
+typedef struct {
+    int64_t bytes;  /* of the store, by this rank */
+    double reading; /* seconds that took, in whichever thread */
+    double waiting; /* seconds in hps_feed_batch before all words of the batch were here */
+} hps_feed_figures;
+
 typedef struct hps_feed hps_feed;
 
-/* Collective over grid->model.  Borrows grid and store.  HPS_ENOMEM, HPS_EARG.  Release with hps_feed_destroy (local). */
+/*
+ * Collective over grid->model.  Borrows grid and store.  HPS_ENOMEM, HPS_EARG.  Release with hps_feed_destroy: local, but
+ * collective after hps_feed_exchange without its hps_feed_batch.
+ */
 hps_status hps_feed_create(const hps_grid *grid, hps_store *store, const hps_feed_options *options, hps_feed **feed);
 void hps_feed_destroy(hps_feed **feed);
 
@@ -37,13 +50,30 @@ void hps_feed_destroy(hps_feed **feed);
 void hps_feed_set_norm(hps_feed *feed, hps_norm norm, double scale);
 
 /*
+ * Local, on every rank of grid->model alike.  Starts reading this rank's share of the rows that the next hps_feed_batch
+ * asks for, by a thread.  From here to the next other call on this feed the caller reads no store and calls no HDF5.  What
+ * goes wrong is told by hps_feed_batch.  Rows asked for beyond options.batch are left to it.
+ */
+void hps_feed_begin(hps_feed *feed, int64_t position, int64_t count);
+
+/*
+ * Local, at the same places on every rank of grid->model.  The first call after hps_feed_begin waits for the thread and
+ * starts the nonblocking messages that spread the shares; later calls move them on.  Nothing without hps_feed_begin.
+ */
+void hps_feed_exchange(hps_feed *feed);
+
+/*
  * Collective over grid->model.  The rows at stream positions position ... position + count - 1, as float32 x [count, ld],
- * the same on every rank: each reads its share of the words, an allgather spreads them.  Errors, on every rank:
- * HPS_EIO; HPS_EFORMAT for a row that is not finite, naming it.
+ * the same on every rank: each reads its share of the words, an allgather spreads them; what hps_feed_begin and
+ * hps_feed_exchange did of it for the same rows is not done again.  Errors, on every rank: HPS_EIO; HPS_EFORMAT for a row
+ * that is not finite, naming it.
  */
 hps_status hps_feed_batch(hps_feed *feed, int64_t position, int64_t count, int64_t ld, float *x);
 
-/* Local.  The same rows, read by this rank alone. */
+/* Local.  The same rows, read by this rank alone.  Nothing begun may be under way. */
 hps_status hps_feed_rows(hps_feed *feed, int64_t position, int64_t count, int64_t ld, float *x);
+
+/* Local.  Not while a thread reads. */
+hps_feed_figures hps_feed_so_far(const hps_feed *feed);
 
 #endif

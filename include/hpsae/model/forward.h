@@ -8,6 +8,7 @@
 #include "hpsae/comm/grid.h"
 #include "hpsae/comm/lists.h"
 #include "hpsae/comm/merge.h"
+#include "hpsae/comm/merge_pieces.h"
 #include "hpsae/kernels/kernels.h"
 #include "hpsae/model/model.h"
 
@@ -51,9 +52,11 @@ typedef struct {
     hps_model *model;
     hps_workspace *ws;
     hps_merge merge;
+    hps_merge_pieces pieces;
     int64_t B, k;
     int64_t capacity; /* slots that a batch may have */
     int threads;
+    int64_t piece;   /* tokens whose candidates travel while the next are encoded (HPS_PICK_TOPK with several ranks) */
     int32_t *latent; /* [own] */
     hps_encoder encoder;
     float *y;        /* [B, lde] x - b; callers put x here */
@@ -65,6 +68,8 @@ typedef struct {
     hps_searcher *searcher;
     float *R;                                             /* [B, ldd] xhat - x, this rank's columns */
     double seconds_encode, seconds_merge, seconds_decode; /* of the last pass */
+    void (*beside)(void *context); /* what a training step looks after between its phases; NULL: nothing */
+    void *beside_context;
 } hps_forward;
 
 /*
@@ -93,6 +98,17 @@ void hps_forward_decode(hps_forward *f, int64_t B, int64_t first_slots, bool dz)
  * becomes slots->slot in place, first and z_sum [B] are set.
  */
 void hps_slots_compact(int64_t B, int64_t k, int64_t keep, hps_slots *slots, float *z_sum);
+
+/*
+ * Local.  Called by a training step between its phases, at the same places on every rank, first when the batch's latents are
+ * selected: for messages that are on their way meanwhile.
+ */
+static inline void hps_forward_beside(const hps_forward *f)
+{
+    if (f->beside != NULL) {
+        f->beside(f->beside_context);
+    }
+}
 
 /* Local.  A bound on |xhat - x| of a token of norm y_norm whose values sum to z_sum; decoder rows have norm 1. */
 static inline double hps_residual_bound(float y_norm, float z_sum)

@@ -11,18 +11,19 @@
 #include <mpi.h>
 #include <stdint.h>
 
-/* Local.  A bucket for up to `slots` slots over n latents.  HPS_ENOMEM.  Release with hps_bucket_destroy. */
-hps_status hps_bucket_create(int64_t n, int64_t slots, hps_bucket *bucket);
+/* Local.  A bucket for up to `slots` slots over n latents, filled by up to so many threads.  HPS_ENOMEM.  Release with
+ * hps_bucket_destroy. */
+hps_status hps_bucket_create(int64_t n, int64_t slots, int threads, hps_bucket *bucket);
 void hps_bucket_destroy(hps_bucket *bucket);
 
-/* Local.  Sorts the slots of B tokens by latent (counting sort; tokens ascend within a latent). */
+/* Local.  Sorts the slots of B tokens, dz known, by latent (counting sort; tokens ascend within a latent). */
 void hps_bucket_fill(int64_t B, int64_t n, const hps_slots *slots, hps_bucket *bucket);
 
 /*
  * Collective over comm.  Adds the ranks' <R, w> of every slot and turns them into slots->dz; scale [B] is the fixed
  * point that they are in.
  */
-void hps_slots_sum_dz(MPI_Comm comm, int64_t B, const double *scale, hps_slots *slots);
+void hps_slots_sum_dz(MPI_Comm comm, int64_t B, const double *scale, int threads, hps_slots *slots);
 
 /*
  * Local.  For every latent, over both families and with their weights c: parallel [n] = sum of c z dz, the component of

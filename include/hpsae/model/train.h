@@ -6,6 +6,7 @@
 #define HPSAE_MODEL_TRAIN_H
 
 #include "hpsae/config/config.h"
+#include "hpsae/model/step.h"
 
 #include <mpi.h>
 #include <stdbool.h>
@@ -19,5 +20,10 @@
  * HPS_ENUMERIC when the training diverged.
  */
 hps_status hps_train(MPI_Comm world, hps_config *config, int argc, char *const *argv, bool dry_run);
+
+/* Local.  What a configuration that is resolved says of the step (V as in hps_step_options; lists are borrowed), and which
+ * roles its model has. */
+hps_step_options hps_training_options(const hps_config *config, double V);
+unsigned hps_training_roles(const hps_config *config);
 
 #endif

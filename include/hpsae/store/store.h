@@ -26,13 +26,19 @@ typedef struct {
 } hps_store_info;
 
 /*
- * Collective over comm; every rank opens the files for its own reads.  `paths`: files or directories (their *.h5 files
+ * Collective over comm (MPI_COMM_NULL: a process without MPI); every rank opens the files for its own reads.  `paths`: files or directories (their *.h5 files
  * in the order of their names); hook "" means the only dataset under /activations; a hook that begins with "/" is a
  * dataset path of any [N, d] dataset.  Checks shapes, types, statistics.  Errors: HPS_EIO, HPS_EFORMAT, worded with the
  * file; the same on every rank, also when one rank alone fails.  Release with hps_store_close (local).
  */
 hps_status hps_store_open(MPI_Comm comm, int64_t count, char *const *paths, const char *hook, hps_store **store);
 void hps_store_close(hps_store **store);
+
+/*
+ * Local.  A store without files of which only hps_store_about is asked: for planning a run whose activations are not
+ * there.  HPS_ENOMEM.  Release with hps_store_close.
+ */
+hps_status hps_store_imagine(const hps_store_info *info, hps_store **store);
 
 /* Local.  Valid as long as the store is open. */
 const hps_store_info *hps_store_about(const hps_store *store);
@@ -53,7 +59,7 @@ hps_status hps_store_open_gradients(MPI_Comm comm, int64_t count, char *const *p
 
 /*
  * Local.  Reads rows [row, row + count) as stored: words [count, d] of info->dtype, tight.  Any rank may read any rows
- * at any time, from one thread at a time.  Errors: HPS_EIO (file, row), HPS_EARG if the rows are not in the store.
+ * at any time, from any thread, while no other makes HDF5 calls but these.  Errors: HPS_EIO (file, row), HPS_EARG if the rows are not in the store.
  */
 hps_status hps_store_read(hps_store *store, int64_t row, int64_t count, void *words);
 

@@ -19,6 +19,14 @@ static int64_t capacity_for(int64_t k_max)
     return 4 * k_max > 512 ? padded(4 * k_max, HPS_LANES) : 512;
 }
 
+/* Latents whose gradient rows take about half a megabyte, which a core's second cache holds beside what they are made of. */
+static int64_t task_for(int64_t ld)
+{
+    const int64_t rows = (512 << 10) / (ld * (int64_t)sizeof(float)) / HPS_BLOCK * HPS_BLOCK;
+
+    return rows > HPS_BLOCK ? rows : HPS_BLOCK;
+}
+
 static void panels_destroy(fast_panels *p)
 {
     HPS_FREE(&p->word);
@@ -30,7 +38,7 @@ static void panels_destroy(fast_panels *p)
 
 static hps_status panels_create(int64_t depth, int64_t panels, fast_panels *p)
 {
-    HPS_TRY(HPS_ALLOC(&p->word, panels * depth * PANEL, "encoder packed for screening"));
+    HPS_TRY(HPS_ALLOC(&p->word, panels * product_panel_words(depth), "encoder packed for screening"));
     HPS_TRY(HPS_ALLOC(&p->bias, panels * PANEL, "encoder packed for screening"));
     HPS_TRY(HPS_ALLOC(&p->norm, panels, "encoder packed for screening"));
     HPS_TRY(HPS_ALLOC(&p->lost, panels, "encoder packed for screening"));
@@ -60,6 +68,7 @@ static void thread_destroy(fast_thread *t)
     HPS_FREE(&t->row);
     HPS_FREE(&t->sum);
     HPS_FREE(&t->column);
+    HPS_FREE(&t->gradient);
 }
 
 static void workspace_destroy(hps_workspace **workspace)
@@ -83,8 +92,8 @@ static hps_status thread_create(const hps_workspace *ws, fast_thread *t)
     /* A vector is stored whole behind the last candidate that was put aside. */
     const int64_t pending = TOKENS * ws->capacity + HPS_LANES;
 
-    HPS_TRY(HPS_ALLOC(&t->token, TOKENS * ws->depth, "packed tokens"));
-    HPS_TRY(HPS_ALLOC(&t->packed, ws->depth + PANEL, "packed tokens"));
+    HPS_TRY(HPS_ALLOC(&t->token, TOKENS * product_row_words(ws->depth), "packed tokens"));
+    HPS_TRY(HPS_ALLOC(&t->packed, product_row_words(ws->depth), "packed tokens"));
     HPS_TRY(HPS_ALLOC(&t->a, TOKENS, "error bounds"));
     HPS_TRY(HPS_ALLOC(&t->b, TOKENS, "error bounds"));
     HPS_TRY(HPS_ALLOC(&t->tile, (chunked ? GROUP * TOKENS : 2 * STRIP) * PANEL, "screened tiles"));
@@ -103,7 +112,8 @@ static hps_status thread_create(const hps_workspace *ws, fast_thread *t)
     HPS_TRY(HPS_ALLOC(&t->which, TOKENS, "tokens of a task"));
     HPS_TRY(HPS_ALLOC(&t->row, ws->ld, "gradient row"));
     HPS_TRY(HPS_ALLOC(&t->sum, ws->ld, "gradient row"));
-    return HPS_ALLOC(&t->column, ws->ld, "bias gradient");
+    HPS_TRY(HPS_ALLOC(&t->column, ws->ld, "bias gradient"));
+    return HPS_ALLOC(&t->gradient, ws->task * ws->ld, "gradients of a task");
 }
 
 static hps_status workspace_create(const hps_workspace_size *size, hps_workspace **workspace)
@@ -113,6 +123,7 @@ static hps_status workspace_create(const hps_workspace_size *size, hps_workspace
     ws->size = *size;
     ws->ld = padded(size->d, HPS_LANES);
     ws->depth = padded(size->d, DEPTH);
+    ws->task = task_for(ws->ld);
     ws->capacity = capacity_for(size->k_max);
 
     hps_status status = panels_create(ws->depth, (size->own + PANEL - 1) / PANEL, &ws->panels);
@@ -147,5 +158,6 @@ const hps_kernels FAST(kernels) = {
     .gradients = FAST(gradients),
     .normalise = FAST(normalise),
     .screen_peak = FAST(screen_peak),
+    .screen_trial = FAST(screen_trial),
     .float_peak = FAST(float_peak),
 };

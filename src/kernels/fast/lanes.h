@@ -7,6 +7,8 @@
 
 #include "hpsae/base/canonical.h"
 
+#include <string.h>
+
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -23,6 +25,22 @@ static inline lanes lanes_zero(void)
 static inline lanes lanes_fma(const float *a, const float *b, lanes s)
 {
     return _mm512_fmadd_ps(_mm512_loadu_ps(a), _mm512_loadu_ps(b), s);
+}
+
+static inline lanes lanes_load(const float *a)
+{
+    return _mm512_loadu_ps(a);
+}
+
+static inline void lanes_store(float *a, lanes s)
+{
+    _mm512_storeu_ps(a, s);
+}
+
+/* s + z row */
+static inline lanes lanes_axpy(float z, const float *row, lanes s)
+{
+    return _mm512_fmadd_ps(_mm512_set1_ps(z), _mm512_loadu_ps(row), s);
 }
 
 /* Only the first `count` lanes take part. */
@@ -57,6 +75,25 @@ static inline lanes lanes_fma(const float *a, const float *b, lanes s)
                    _mm256_fmadd_ps(_mm256_loadu_ps(a + 8), _mm256_loadu_ps(b + 8), s.high)};
 }
 
+static inline lanes lanes_load(const float *a)
+{
+    return (lanes){_mm256_loadu_ps(a), _mm256_loadu_ps(a + 8)};
+}
+
+static inline void lanes_store(float *a, lanes s)
+{
+    _mm256_storeu_ps(a, s.low);
+    _mm256_storeu_ps(a + 8, s.high);
+}
+
+static inline lanes lanes_axpy(float z, const float *row, lanes s)
+{
+    const __m256 all = _mm256_set1_ps(z);
+
+    return (lanes){_mm256_fmadd_ps(all, _mm256_loadu_ps(row), s.low),
+                   _mm256_fmadd_ps(all, _mm256_loadu_ps(row + 8), s.high)};
+}
+
 static inline __m256 half_fma_first(__m256i mask, const float *a, const float *b, __m256 s)
 {
     const __m256 sum = _mm256_fmadd_ps(_mm256_maskload_ps(a, mask), _mm256_maskload_ps(b, mask), s);
@@ -87,6 +124,27 @@ typedef struct {
 static inline lanes lanes_zero(void)
 {
     return (lanes){{0}};
+}
+
+static inline lanes lanes_load(const float *a)
+{
+    lanes s;
+
+    memcpy(s.v, a, sizeof(s.v));
+    return s;
+}
+
+static inline void lanes_store(float *a, lanes s)
+{
+    memcpy(a, s.v, sizeof(s.v));
+}
+
+static inline lanes lanes_axpy(float z, const float *row, lanes s)
+{
+    for (int l = 0; l < HPS_LANES; l++) {
+        s.v[l] = fmaf(z, row[l], s.v[l]);
+    }
+    return s;
 }
 
 static inline lanes lanes_fma_first(int64_t count, const float *a, const float *b, lanes s)

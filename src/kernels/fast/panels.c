@@ -5,6 +5,7 @@
  *   sums in any order err by at most D u / (1 - D u) |q(y)| |q(e)|, the canonical one by (D / 16 + 5) u |y| |e|
  * (Higham 2002, 3.1).  The bias is a term of both sums.  Norms are taken in double, so that small rows do not underflow.
  */
+#include "pack.h"
 #include "screen.h"
 
 #include "hpsae/kernels/kernels.h"
@@ -16,96 +17,32 @@ static const double U = 0x1p-24;     /* unit roundoff of float32 */
 static const double SAFE = 1 + 1e-5; /* for the roundings of the bounds themselves */
 static const double TINY = 0x1p-120; /* a term that is taken for zero, or rounded among the denormals, loses less */
 
-#if defined(__AVX512BF16__)
-
-/* To the nearest bf16, ties to even; what the product takes for zero is zero. */
-static inline uint16_t pack(float value)
+/* At least the root; infinite if that is not a number. */
+static double norm_of(double square)
 {
-    uint32_t bits;
-
-    memcpy(&bits, &value, sizeof(bits));
-    bits += 0x7fff + (bits >> 16 & 1);
-    return (bits & 0x7f800000) == 0 ? 0 : (uint16_t)(bits >> 16);
-}
-
-static inline float unpack(uint16_t word)
-{
-    const uint32_t bits = (uint32_t)word << 16;
-    float value;
-
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
-
-#else
-
-static inline float pack(float value)
-{
-    return value;
-}
-
-static inline float unpack(float word)
-{
-    return word;
-}
-
-#endif
-
-typedef struct {
-    double norm, packed, lost; /* |v|, |q(v)|, |v - q(v)| */
-} norms;
-
-static norms pack_row(int64_t d, const float *restrict v, product_word *restrict word)
-{
-    double square = 0, packed = 0, lost = 0;
-
-#pragma omp simd reduction(+ : square, packed, lost)
-    for (int64_t j = 0; j < d; j++) {
-        const product_word w = pack(v[j]);
-        const double x = (double)v[j], q = (double)unpack(w);
-        word[j] = w;
-        square += x * x;
-        packed += q * q;
-        lost += (x - q) * (x - q);
-    }
-    return (norms){sqrt(square) * SAFE, sqrt(packed) * SAFE, sqrt(lost) * SAFE};
-}
-
-/* Latent l of a panel gets its words; `row` holds depth words. */
-static void spread(int64_t depth, const product_word *restrict row, int64_t l, product_word *restrict panel)
-{
-#if defined(__AVX512BF16__)
-    for (int64_t j = 0; j < depth; j += PAIR) {
-        memcpy(panel + j * PANEL + l * PAIR, row + j, PAIR * sizeof(*row));
-    }
-#else
-    for (int64_t j = 0; j < depth; j++) {
-        panel[j * PANEL + l] = row[j];
-    }
-#endif
+    return isfinite(square) ? sqrt(square) * SAFE : (double)INFINITY;
 }
 
 void fast_pack_panel(const hps_workspace *ws, fast_thread *me, const fast_panels *panels, int64_t p,
                      const hps_encoder *enc, int64_t first, int64_t count, const int32_t *rows)
 {
-    product_word *row = me->packed, *word = panels->word + p * ws->depth * PANEL;
+    product_word *row = me->packed, *panel = panels->word + p * product_panel_words(ws->depth);
     double norm = 0, lost = 0, bias = 0;
 
-    memset(row + enc->d, 0, (size_t)(ws->depth - enc->d) * sizeof(*row));
     for (int64_t l = 0; l < PANEL; l++) {
         float *b = panels->bias + p * PANEL + l;
         if (l >= count) {
-            memset(row, 0, (size_t)ws->depth * sizeof(*row));
+            memset(row, 0, (size_t)product_row_words(ws->depth) * sizeof(*row));
             *b = -INFINITY;
         } else {
             const int64_t own = rows != NULL ? rows[first + l] : first + l;
-            const norms e = pack_row(enc->d, enc->W_enc + own * enc->lde, row);
+            const pack_squares e = pack_row(enc->d, ws->depth, enc->W_enc + own * enc->lde, row);
             *b = enc->b_enc[own];
-            norm = fmax(norm, isnan(e.norm) ? (double)INFINITY : e.norm);
-            lost = fmax(lost, isnan(e.lost) ? (double)INFINITY : e.lost);
+            norm = fmax(norm, norm_of(e.square));
+            lost = fmax(lost, norm_of(e.lost));
             bias = fmax(bias, fabs((double)*b));
         }
-        spread(ws->depth, row, l, word);
+        pack_latent(ws->depth, row, l, panel);
     }
     panels->norm[p] = (float)(norm * SAFE);
     panels->lost[p] = (float)(lost * SAFE);
@@ -115,14 +52,12 @@ void fast_pack_panel(const hps_workspace *ws, fast_thread *me, const fast_panels
 void fast_pack_token(const hps_workspace *ws, fast_thread *me, int64_t d, const float *y, int64_t t)
 {
     const double sum = 1.05 * U * (double)(ws->depth + 16), canonical = 1.05 * U * (double)(d / 16 + 16);
-    const norms n = pack_row(d, y, me->packed);
+    const pack_squares s = pack_row(d, ws->depth, y, me->packed);
+    const double lost = norm_of(s.lost), packed = norm_of(s.packed);
 
-    memset(me->packed + d, 0, (size_t)(ws->depth - d) * sizeof(*me->packed));
-    for (int64_t j = 0; j < ws->depth; j += DEPTH) {
-        memcpy(me->token + product_place(ws->depth, t, j), me->packed + j, DEPTH * sizeof(*me->packed));
-    }
-    me->a[t] = (float)((n.lost + sum * n.packed + canonical * n.norm) * SAFE);
-    me->b[t] = (float)((1 + sum) * n.packed * SAFE);
+    pack_token(ws->depth, me->packed, t, me->token);
+    me->a[t] = (float)((lost + sum * packed + canonical * norm_of(s.square)) * SAFE);
+    me->b[t] = (float)((1 + sum) * packed * SAFE);
 }
 
 void FAST(prepare)(hps_workspace *ws, const hps_encoder *enc)

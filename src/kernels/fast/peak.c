@@ -46,7 +46,7 @@ double FAST(screen_peak)(int64_t rounds)
 double FAST(screen_peak)(int64_t rounds)
 {
     product_word word[PAIR * PRODUCT_LANES] = {0};
-    product_vector s[CHAINS];
+    product_sum s[CHAINS];
 
     memset(s, 0, sizeof(s));
     __asm__ volatile("" : "+m"(word), "+m"(s)); /* the compiler knows nothing about them */
@@ -61,6 +61,23 @@ double FAST(screen_peak)(int64_t rounds)
 }
 
 #endif
+
+double FAST(screen_trial)(int64_t rounds)
+{
+    enum { COLUMNS = 256 };
+    static product_word zero[16 * COLUMNS * PANEL];
+    static const float bias[PANEL];
+    float tile[STRIP * PANEL];
+
+    product_open();
+    for (int64_t i = 0; i < rounds; i++) {
+        product_run(COLUMNS, 0, COLUMNS, zero, zero, bias, tile);
+        product_store(tile);
+        __asm__ volatile("" : : "m"(tile) : "memory");
+    }
+    product_close();
+    return (double)rounds * STRIP * PANEL * COLUMNS * 2;
+}
 
 double FAST(float_peak)(int64_t rounds)
 {

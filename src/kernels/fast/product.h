@@ -2,9 +2,12 @@
  * The screen's dense product: a panel of 32 latents times a strip of tokens, on the fastest unit of the instruction set.
  * It may round as it likes: panel.h bounds the difference to the canonical value.
  *
- * AMX and AVX-512 BF16 multiply bf16 words, exactly, and add up in float32, denormals as zero; the others multiply float32.
+ * AMX and AVX-512 BF16 multiply bf16 words, exactly, and add up in float32, denormals as zero.  AVX-512 VNNI multiplies
+ * bytes, exactly, with a float32 scale for each DEPTH columns of a row.  The others multiply float32.
  *   panel   [depth / PAIR, PANEL, PAIR] words: PAIR columns of a latent stand together
+ *           VNNI: for each DEPTH columns the same, then [PANEL] scales and [PANEL] corrections (product_group)
  *   tokens  AMX: [strip, 2 blocks, depth / 32, 16 tokens, 32]; elsewhere [token, depth]
+ *           VNNI: for each DEPTH columns of a token the bytes, 128 added, then the scale
  *   tile    [STRIP, PANEL] float32
  * depth is d rounded up to DEPTH; what stands behind d is zero.
  */
@@ -25,6 +28,8 @@ enum { PANEL = 32 };
 enum { STRIP = 32, DEPTH = 32, PAIR = 2, CHUNK = 512 };
 #elif defined(__AVX512BF16__)
 enum { STRIP = 12, DEPTH = 2, PAIR = 2, CHUNK = 1 << 30 };
+#elif defined(__AVX512VNNI__)
+enum { STRIP = 6, DEPTH = 64, PAIR = 4, CHUNK = 1 << 30 };
 #elif defined(__AVX512F__)
 enum { STRIP = 12, DEPTH = 1, PAIR = 1, CHUNK = 1 << 30 };
 #elif defined(__AVX2__)
@@ -35,8 +40,50 @@ enum { STRIP = 4, DEPTH = 1, PAIR = 1, CHUNK = 1 << 30 };
 
 #if defined(__AVX512BF16__)
 typedef uint16_t product_word;
+#elif defined(__AVX512VNNI__)
+typedef uint8_t product_word;
 #else
 typedef float product_word;
+#endif
+
+#if defined(__AVX512VNNI__) && !defined(__AVX512BF16__)
+
+/* DEPTH columns of a row, or a token. */
+typedef struct {
+    uint8_t byte[DEPTH]; /* int8_t; of a token with 128 added, since one factor must be unsigned */
+    float scale;
+} product_piece;
+
+/* DEPTH columns of a panel. */
+typedef struct {
+    uint8_t byte[DEPTH / PAIR][PANEL][PAIR]; /* int8_t */
+    float scale[PANEL];
+    int32_t correction[PANEL]; /* -128 times the sum of the latent's bytes */
+} product_group;
+
+/* Words of a panel, and of a token or row. */
+static inline int64_t product_panel_words(int64_t depth)
+{
+    return depth / DEPTH * (int64_t)sizeof(product_group);
+}
+
+static inline int64_t product_row_words(int64_t depth)
+{
+    return depth / DEPTH * (int64_t)sizeof(product_piece);
+}
+
+#else
+
+static inline int64_t product_panel_words(int64_t depth)
+{
+    return depth * PANEL;
+}
+
+static inline int64_t product_row_words(int64_t depth)
+{
+    return depth;
+}
+
 #endif
 
 #if defined(__clang__)
@@ -44,16 +91,6 @@ typedef float product_word;
 #else
 #define PRODUCT_UNROLL _Pragma("GCC unroll 16")
 #endif
-
-/* Where column j of token t stands among the packed tokens. */
-static inline int64_t product_place(int64_t depth, int64_t t, int64_t j)
-{
-#if defined(__AMX_BF16__)
-    return t / 16 * 16 * depth + j / 32 * 512 + t % 16 * 32 + j % 32;
-#else
-    return t * depth + j;
-#endif
-}
 
 #if defined(__AMX_BF16__)
 
@@ -130,6 +167,12 @@ typedef __m256 product_vector;
 typedef float product_vector __attribute__((vector_size(16)));
 #endif
 
+#if defined(__AVX512VNNI__) && !defined(__AVX512BF16__)
+typedef __m512i product_sum;
+#else
+typedef product_vector product_sum;
+#endif
+
 /* Latents whose sums stay in registers together. */
 enum {
     PRODUCT_LANES = sizeof(product_vector) / sizeof(float),
@@ -143,6 +186,77 @@ static inline product_vector product_load(const float *p)
     memcpy(&v, p, sizeof(v));
     return v;
 }
+
+static inline void product_open(void)
+{
+}
+
+static inline void product_close(void)
+{
+}
+
+static inline void product_store(float *tile)
+{
+    (void)tile;
+}
+
+#if defined(__AVX512VNNI__) && !defined(__AVX512BF16__)
+
+/* s += PAIR columns of a token, times those of the latents at w. */
+static inline __m512i product_add(__m512i s, const product_word *w, const product_word *x)
+{
+    int four;
+
+    memcpy(&four, x, sizeof(four));
+    return _mm512_dpbusd_epi32(s, _mm512_set1_epi32(four), _mm512_loadu_si512(w));
+}
+
+static inline void product_run(int64_t depth, int64_t c0, int64_t c1, const product_word *panel,
+                               const product_word *tokens, const float *bias, float *tile)
+{
+    const product_group *group = (const void *)panel;
+    const int64_t groups = depth / DEPTH;
+    __m512 sum[STRIP][2];
+
+    (void)c0;
+    (void)c1;
+    PRODUCT_UNROLL
+    for (int t = 0; t < STRIP; t++) {
+        sum[t][0] = product_load(bias);
+        sum[t][1] = product_load(bias + PRODUCT_LANES);
+    }
+    for (int64_t g = 0; g < groups; g++, group++) {
+        const product_piece *token = (const product_piece *)(const void *)tokens + g;
+        __m512i s[STRIP][2];
+        PRODUCT_UNROLL
+        for (int t = 0; t < STRIP; t++) {
+            s[t][0] = _mm512_loadu_si512(group->correction);
+            s[t][1] = _mm512_loadu_si512(group->correction + PRODUCT_LANES);
+        }
+        for (int j = 0; j < DEPTH / PAIR; j++) {
+            PRODUCT_UNROLL
+            for (int t = 0; t < STRIP; t++) {
+                s[t][0] = product_add(s[t][0], group->byte[j][0], token[t * groups].byte + j * PAIR);
+                s[t][1] = product_add(s[t][1], group->byte[j][PRODUCT_LANES], token[t * groups].byte + j * PAIR);
+            }
+        }
+        PRODUCT_UNROLL
+        for (int t = 0; t < STRIP; t++) {
+            const __m512 scale = _mm512_set1_ps(token[t * groups].scale);
+            for (int h = 0; h < 2; h++) {
+                const __m512 both = _mm512_mul_ps(scale, product_load(group->scale + h * PRODUCT_LANES));
+                sum[t][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(s[t][h]), both, sum[t][h]);
+            }
+        }
+    }
+    PRODUCT_UNROLL
+    for (int t = 0; t < STRIP; t++) {
+        memcpy(tile + t * PANEL, &sum[t][0], sizeof(product_vector));
+        memcpy(tile + t * PANEL + PRODUCT_LANES, &sum[t][1], sizeof(product_vector));
+    }
+}
+
+#else
 
 /* s += the PAIR columns of a token, times those of the latents at w. */
 static inline product_vector product_add(product_vector s, const product_word *w, const product_word *x)
@@ -158,14 +272,6 @@ static inline product_vector product_add(product_vector s, const product_word *w
 #else
     return s + product_load(w) * *x;
 #endif
-}
-
-static inline void product_open(void)
-{
-}
-
-static inline void product_close(void)
-{
 }
 
 static inline void product_pass(int64_t depth, const product_word *w, const product_word *tokens, const float *bias,
@@ -202,11 +308,7 @@ static inline void product_run(int64_t depth, int64_t c0, int64_t c1, const prod
     }
 }
 
-static inline void product_store(float *tile)
-{
-    (void)tile;
-}
-
+#endif
 #endif
 
 /* Which of a tile's row of values are not below the cut (or not numbers), a bit each. */

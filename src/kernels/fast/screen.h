@@ -118,7 +118,7 @@ static inline void fast_prefetch_panel(const product_word *word, int64_t bytes, 
 static inline void fast_screen_panel(const fast_screen *s, const fast_panels *panels, int64_t p, int64_t first)
 {
     const hps_workspace *ws = s->ws;
-    const int64_t words = ws->depth * PANEL;
+    const int64_t words = product_panel_words(ws->depth);
     const product_word *word = panels->word + p * words;
     const float *bias = panels->bias + p * PANEL;
     enum { TILE = STRIP * PANEL };
@@ -127,7 +127,7 @@ static inline void fast_screen_panel(const fast_screen *s, const fast_panels *pa
     for (int64_t b = 0; b < s->tokens; b += STRIP) {
         float *here = tile + b / STRIP % 2 * TILE, *before = tile + (b / STRIP + 1) % 2 * TILE;
         fast_prefetch_panel(word + words, words * (int64_t)sizeof(*word), b / STRIP, (s->tokens + STRIP - 1) / STRIP);
-        product_run(ws->depth, 0, ws->depth, word, s->me->token + b * ws->depth, bias, here);
+        product_run(ws->depth, 0, ws->depth, word, s->me->token + b * product_row_words(ws->depth), bias, here);
         if (b > 0) {
             fast_sieve(s, b - STRIP, panels, p, first, before);
         }

@@ -1,87 +1,172 @@
 /*
- * Latent-major gradients with Adam in place: a latent's gradient row is summed over its tokens in cache and used at
- * once, so that gradients never reach memory.
+ * Latent-major gradients with Adam in place.  A task is so many latents that their gradients stay in cache: first these
+ * are summed over the tokens, a piece of columns at a time in registers, then Adam runs along the rows, as memory likes
+ * its three arrays read.  Gradients never reach memory.
  */
+#include "group.h"
 #include "screen.h"
 
 #include <omp.h>
 #include <string.h>
 
-/* The row that entry e multiplies: of y by token (the encoder's gradient), else of the family's rows. */
-static const float *row_of(const hps_family *family, int64_t e, int64_t ldy, const float *y)
+/* A few columns of the gradient of u, the encoder's or the decoder's. */
+typedef struct {
+    const hps_update *u;
+    const float *rows[2]; /* of each family, from the piece's first column on */
+    int64_t ld[2], entries[2];
+    bool encoder;    /* rows are those of y and weights dz; else the families' rows and z */
+    int64_t columns; /* at most PIECE */
+} piece;
+
+/* The piece of w columns that begins at `first`; y for the encoder, else NULL. */
+static piece piece_of(const hps_update *u, const float *y, int64_t ldy, int64_t first, int64_t w)
 {
-    if (y != NULL) {
-        return y + family->bucket->token[e] * ldy;
+    piece p = {.u = u, .encoder = y != NULL, .columns = w - first < PIECE ? w - first : PIECE};
+
+    for (int f = 0; f < u->families; f++) {
+        p.rows[f] = (p.encoder ? y : u->family[f].rows) + first;
+        p.ld[f] = p.encoder ? ldy : u->family[f].ld;
+        p.entries[f] = u->family[f].bucket->entries;
     }
-    return family->rows +
-           (family->row != NULL ? family->row[family->bucket->slot[e]] : family->bucket->token[e]) * family->ld;
+    return p;
 }
 
-/* part += sum over the latent's entries of one family of weight * row, m columns. */
-static void add_family(const hps_family *family, int64_t latent, int64_t m, int64_t ldy, const float *y,
-                       float *restrict part)
+/* Where the entry's row begins. */
+static inline const float *row_of(const piece *p, int f, const hps_entry *e)
 {
-    const hps_bucket *bucket = family->bucket;
-    const int64_t end = bucket->first[latent + 1];
-    enum { AHEAD = 2 };
+    const int32_t *row = p->encoder ? NULL : p->u->family[f].row;
 
-    for (int64_t e = bucket->first[latent]; e < end; e++) {
-        const int64_t s = bucket->slot[e];
-        const float weight = y != NULL ? family->slots->dz[s] : family->slots->slot[s].value;
-        const float *restrict row = row_of(family, e, ldy, y);
+    return p->rows[f] + (row != NULL ? row[e->slot] : e->token) * p->ld[f];
+}
 
-        if (e + AHEAD < end) {
-            const float *next = row_of(family, e + AHEAD, ldy, y);
-            for (int64_t j = 0; j < m; j += HPS_LANES) {
-                __builtin_prefetch(next + j);
+/* g += c * (sum over the latent's entries of weight * row), `count` times 16 columns from j on in registers. */
+static inline void add_family(int count, const piece *p, int f, int64_t latent, int64_t j, float *g)
+{
+    enum { AHEAD = 16 };
+    const hps_family *family = &p->u->family[f];
+    const int32_t *first = family->bucket->first + latent;
+    const hps_entry *entry = family->bucket->entry, *end = entry + first[1];
+    const hps_entry *last = entry + p->entries[f] - 1;
+    lanes sum[PIECE / HPS_LANES];
+
+    for (int l = 0; l < count; l++) {
+        sum[l] = lanes_zero();
+    }
+    for (const hps_entry *e = entry + first[0]; e < end; e++) {
+        const float weight = p->encoder ? e->dz : e->z;
+        const float *row = row_of(p, f, e) + j, *next = row_of(p, f, e + AHEAD < last ? e + AHEAD : last) + j;
+        for (int l = 0; l < count; l++) {
+            __builtin_prefetch(next + l * HPS_LANES);
+            sum[l] = lanes_axpy(weight, row + l * HPS_LANES, sum[l]);
+        }
+    }
+    for (int l = 0; l < count; l++) {
+        float part[HPS_LANES];
+        lanes_store(part, sum[l]);
+        lanes_store(g + j + l * HPS_LANES, lanes_axpy(family->c, part, lanes_load(g + j + l * HPS_LANES)));
+    }
+}
+
+static void gradient_piece(const piece *p, int64_t latent, float *g)
+{
+    for (int64_t j = 0; j < p->columns; j += HPS_LANES) {
+        lanes_store(g + j, lanes_zero());
+    }
+    for (int f = 0; f < p->u->families; f++) {
+        int64_t j = 0;
+        for (; j + PIECE <= p->columns; j += PIECE) {
+            add_family(PIECE / HPS_LANES, p, f, latent, j, g);
+        }
+        for (; j + FEW * HPS_LANES <= p->columns; j += FEW * HPS_LANES) {
+            add_family(FEW, p, f, latent, j, g);
+        }
+        for (; j < p->columns; j += HPS_LANES) {
+            add_family(1, p, f, latent, j, g);
+        }
+    }
+}
+
+/* The latent of a task's q-th row: by the list, or in turn. */
+static inline int64_t latent_at(const int32_t *list, int64_t first, int64_t q)
+{
+    return list != NULL ? list[first + q] : first + q;
+}
+
+static int64_t entries_of(const hps_update *u, const int32_t *list, int64_t first, int64_t rows)
+{
+    int64_t entries = 0;
+
+    for (int f = 0; f < u->families; f++) {
+        const int32_t *begin = u->family[f].bucket->first;
+        for (int64_t q = 0; q < rows; q++) {
+            const int64_t latent = latent_at(list, first, q);
+            entries += begin[latent + 1] - begin[latent];
+        }
+    }
+    return entries;
+}
+
+/*
+ * Gradients of `rows` latents, g [rows, ldg], w columns.  Latents that together meet each token several times take a
+ * piece of columns at a time, so that the tokens' pieces stay in cache; others are taken row by row.
+ */
+static void sum_gradients(const hps_workspace *ws, const hps_update *u, const float *y, int64_t ldy,
+                          const int32_t *list, int64_t first, int64_t rows, int64_t w, int64_t ldg, float *g)
+{
+    const int64_t together = entries_of(u, list, first, rows) >= 2 * ws->size.B ? rows : 1;
+
+    for (int64_t q0 = 0; q0 < rows; q0 += together) {
+        for (int64_t j = 0; j < w; j += PIECE) {
+            const piece p = piece_of(u, y, ldy, j, w);
+            for (int64_t q = q0; q < q0 + together; q++) {
+                gradient_piece(&p, latent_at(list, first, q), g + q * ldg + j);
             }
         }
-        for (int64_t j = 0; j < m; j++) {
-            part[j] = fmaf(weight, row[j], part[j]);
-        }
     }
 }
 
-/* g = sum over families of c * part, m columns; `y` for the encoder (weights dz), NULL for the decoder (weights z). */
-static void gradient_row(const hps_update *u, int64_t latent, int64_t m, int64_t ldy, const float *y,
-                         float *restrict part, float *restrict g)
-{
-    memset(g, 0, (size_t)m * sizeof(*g));
-    for (int f = 0; f < u->families; f++) {
-        const hps_family *family = &u->family[f];
-
-        if (family->bucket->first[latent] == family->bucket->first[latent + 1]) {
-            continue;
-        }
-        memset(part, 0, (size_t)m * sizeof(*part));
-        add_family(family, latent, m, ldy, y, part);
-        for (int64_t j = 0; j < m; j++) {
-            g[j] = fmaf(family->c, part[j], g[j]);
-        }
-    }
-}
-
-/* The same, or what stands for row `row`. */
-static void take_gradient(const hps_update *u, int64_t row, int64_t latent, int64_t m, int64_t ldy, const float *y,
-                          float *restrict part, float *restrict g)
+/* The same, or those that were made before. */
+static void take_gradients(const hps_workspace *ws, const hps_update *u, const float *y, int64_t ldy,
+                           const int32_t *list, int64_t first, int64_t rows, int64_t w, float *g)
 {
     if (u->gradient == NULL) {
-        gradient_row(u, latent, m, ldy, y, part, g);
-    } else {
-        memcpy(g, u->gradient + row * u->ldg, (size_t)m * sizeof(*g));
+        sum_gradients(ws, u, y, ldy, list, first, rows, w, ws->ld, g);
+        return;
+    }
+    for (int64_t q = 0; q < rows; q++) {
+        memcpy(g + q * ws->ld, u->gradient + (first + q) * u->ldg, (size_t)w * sizeof(*g));
     }
 }
 
-void FAST(gradients)(hps_workspace *ws, const hps_update *u, int64_t first, int64_t count, const int32_t *latent,
-                     int64_t m, int64_t ldy, const float *y, int64_t ldg, float *G)
+/* square[q] += |a_q|^2 of `rows` <= FOLDED rows of m columns, in fixed point. */
+static void add_squares(int64_t rows, int64_t m, int64_t ld, const float *a, double scale, int64_t *square)
 {
-    const int64_t padded = (m + HPS_LANES - 1) / HPS_LANES * HPS_LANES;
+    const int64_t blocks = m / HPS_BLOCK * HPS_BLOCK;
+    const float *from[FOLDED];
+    int64_t part[FOLDED] = {0};
 
-#pragma omp parallel for schedule(dynamic, 64) num_threads(ws->size.threads)
-    for (int64_t i = 0; i < count; i++) {
-        gradient_row(u, y != NULL ? latent[first + i] : first + i, padded, ldy, y, ws->thread[omp_get_thread_num()].sum,
-                     G + i * ldg);
+    for (int64_t j = 0; j < blocks; j += HPS_BLOCK) {
+        for (int64_t q = 0; q < FOLDED; q++) {
+            from[q] = a + (q < rows ? q : 0) * ld + j;
+        }
+        group_dots(from, from, scale, part);
     }
+    for (int64_t q = 0; q < rows; q++) {
+        const float *rest = a + q * ld + blocks;
+        square[q] += part[q] + (blocks < m ? fast_dot_fixed(m - blocks, rest, rest, scale) : 0);
+    }
+}
+
+/* The sum of |a_q|^2. */
+static int64_t squares_of(int64_t rows, int64_t m, int64_t ld, const float *a, double scale)
+{
+    int64_t square[FOLDED] = {0}, sum = 0;
+
+    add_squares(rows, m, ld, a, scale, square);
+    for (int64_t q = 0; q < rows; q++) {
+        sum += square[q];
+    }
+    return sum;
 }
 
 static void adam(const hps_adam *a, int64_t m, const float *restrict g, float *restrict value, float *restrict moment1,
@@ -97,26 +182,77 @@ static void adam(const hps_adam *a, int64_t m, const float *restrict g, float *r
     }
 }
 
+/* Latents of a task, whole blocks: as many as have room, and fewer where threads would wait for one another. */
+static int64_t task_latents(const hps_workspace *ws, int64_t latents)
+{
+    const int64_t share = latents / (8 * ws->size.threads) / HPS_BLOCK * HPS_BLOCK;
+
+    if (share >= ws->task) {
+        return ws->task;
+    }
+    return share > HPS_BLOCK ? share : HPS_BLOCK;
+}
+
+void FAST(gradients)(hps_workspace *ws, const hps_update *u, int64_t first, int64_t count, const int32_t *latent,
+                     int64_t m, int64_t ldy, const float *y, int64_t ldg, float *G)
+{
+    const int64_t task = task_latents(ws, count);
+
+#pragma omp parallel for schedule(dynamic, 1) num_threads(ws->size.threads)
+    for (int64_t i = 0; i < count; i += task) {
+        sum_gradients(ws, u, y, ldy, latent, first + i, count - i < task ? count - i : task, m, ldg, G + i * ldg);
+    }
+}
+
+/* What the decoder's update works on. */
+typedef struct {
+    const hps_update *u;
+    int64_t w, ldd;
+    const float *parallel;
+    const hps_state *W_dec;
+    int64_t *norm;
+} decoder_update;
+
+/* Decoder rows i .. i + rows - 1, at most FOLDED, of gradient g; the sum of the squared gradients. */
+static int64_t decoder_group(const decoder_update *v, int64_t i, int64_t rows, int64_t ld, float *gradient)
+{
+    const hps_update *u = v->u;
+    const float factor = u->adam.factor;
+
+    for (int64_t q = 0; q < rows; q++) {
+        const float par = -v->parallel[i + q];
+        const float *restrict row = v->W_dec->value + (i + q) * v->ldd;
+        float *restrict g = gradient + q * ld;
+        for (int64_t j = 0; j < v->w; j++) {
+            g[j] = fmaf(par, row[j], g[j]) * factor;
+        }
+    }
+    if (u->apply) {
+        for (int64_t q = 0; q < rows; q++) {
+            const int64_t at = (i + q) * v->ldd;
+            adam(&u->adam, v->w, gradient + q * ld, v->W_dec->value + at, v->W_dec->moment1 + at,
+                 v->W_dec->moment2 + at);
+        }
+        add_squares(rows, v->w, v->ldd, v->W_dec->value + i * v->ldd, u->norm_scale, v->norm + i);
+    }
+    return squares_of(rows, v->w, ld, gradient, u->square_scale);
+}
+
 void FAST(update_decoder)(hps_workspace *ws, const hps_update *u, int64_t n, int64_t w, int64_t ldd,
                           const float *parallel, const hps_state *W_dec, int64_t *square, int64_t *norm)
 {
-    const int64_t m = (w + HPS_LANES - 1) / HPS_LANES * HPS_LANES;
+    const decoder_update v = {u, w, ldd, parallel, W_dec, norm};
+    const int64_t task = task_latents(ws, n);
     int64_t squares = 0;
 
-#pragma omp parallel for schedule(dynamic, 64) num_threads(ws->size.threads) reduction(+ : squares)
-    for (int64_t i = 0; i < n; i++) {
-        fast_thread *me = ws->thread + omp_get_thread_num();
-        float *restrict g = me->row, *restrict w_i = W_dec->value + i * ldd;
-        const float par = -parallel[i], factor = u->adam.factor;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(ws->size.threads) reduction(+ : squares)
+    for (int64_t i0 = 0; i0 < n; i0 += task) {
+        const int64_t rows = n - i0 < task ? n - i0 : task;
+        float *g = ws->thread[omp_get_thread_num()].gradient;
 
-        take_gradient(u, i, i, m, 0, NULL, me->sum, g);
-        for (int64_t j = 0; j < w; j++) {
-            g[j] = fmaf(par, w_i[j], g[j]) * factor;
-        }
-        squares += fast_dot_fixed(w, g, g, u->square_scale);
-        if (u->apply) {
-            adam(&u->adam, w, g, w_i, W_dec->moment1 + i * ldd, W_dec->moment2 + i * ldd);
-            norm[i] += fast_dot_fixed(w, w_i, w_i, u->norm_scale);
+        take_gradients(ws, u, NULL, 0, NULL, i0, rows, w, g);
+        for (int64_t q = 0; q < rows; q += FOLDED) {
+            squares += decoder_group(&v, i0 + q, rows - q < FOLDED ? rows - q : FOLDED, ws->ld, g + q * ws->ld);
         }
     }
     *square += squares;
@@ -139,30 +275,56 @@ static void bias_block(const hps_encoder *enc, int64_t l0, int64_t l1, const flo
     }
 }
 
-/* One own latent: gradient, its square, Adam. */
-static int64_t encoder_row(fast_thread *me, const hps_update *u, const hps_encoder *enc, int64_t l, int64_t ldy,
-                           const float *y, float gb, const hps_state *W_enc, const hps_state *b_enc)
-{
-    float *restrict g = me->row;
-    const float factor = u->adam.factor;
+/* What the encoder's update works on. */
+typedef struct {
+    const hps_update *u;
+    const hps_encoder *enc;
+    const float *bias_gradient;
+    const hps_state *W_enc, *b_enc;
+} encoder_update;
 
-    gb *= factor;
-    take_gradient(u, l, enc->latent[l], ldy, ldy, y, me->sum, g);
-    for (int64_t j = 0; j < enc->d; j++) {
-        g[j] *= factor;
+/* A block of own latents l0 .. l1 - 1 of gradient g; the sum of the squared gradients. */
+static int64_t encoder_block(const encoder_update *v, int64_t l0, int64_t l1, fast_thread *me, int64_t ld, float *g)
+{
+    const hps_update *u = v->u;
+    const int64_t d = v->enc->d;
+    int64_t squares = 0;
+
+    bias_block(v->enc, l0, l1, v->bias_gradient, u->bias_scale, me->sum, me->column);
+    for (int64_t j = 0; j < (l1 - l0) * ld; j++) {
+        g[j] *= u->adam.factor;
     }
-    if (u->apply) {
-        const int64_t row = l * enc->lde;
-        adam(&u->adam, enc->d, g, W_enc->value + row, W_enc->moment1 + row, W_enc->moment2 + row);
-        adam(&u->adam, 1, &gb, b_enc->value + l, b_enc->moment1 + l, b_enc->moment2 + l);
+    for (int64_t l = l0; l < l1; l++) {
+        const int64_t at = l * v->enc->lde;
+        const float gb = v->bias_gradient[v->enc->latent[l]] * u->adam.factor;
+        squares += hps_dot_fixed(1, &gb, &gb, u->square_scale);
+        if (u->apply) {
+            adam(&u->adam, d, g + (l - l0) * ld, v->W_enc->value + at, v->W_enc->moment1 + at, v->W_enc->moment2 + at);
+            adam(&u->adam, 1, &gb, v->b_enc->value + l, v->b_enc->moment1 + l, v->b_enc->moment2 + l);
+        }
     }
-    return fast_dot_fixed(enc->d, g, g, u->square_scale) + hps_dot_fixed(1, &gb, &gb, u->square_scale);
+    for (int64_t q = 0; q < l1 - l0; q += FOLDED) {
+        squares += squares_of(l1 - l0 - q < FOLDED ? l1 - l0 - q : FOLDED, d, ld, g + q * ld, u->square_scale);
+    }
+    return squares;
+}
+
+/* The largest |row|^2; infinity where one is not finite. */
+static float largest_row_square(const hps_encoder *enc, int64_t l0, int64_t l1, float most)
+{
+    for (int64_t l = l0; l < l1; l++) {
+        const float square = fast_dot(enc->d, enc->W_enc + l * enc->lde, enc->W_enc + l * enc->lde);
+        most = fmaxf(most, isfinite(square) ? square : INFINITY);
+    }
+    return most;
 }
 
 void FAST(update_encoder)(hps_workspace *ws, const hps_update *u, const hps_encoder *enc, int64_t ldy, const float *y,
                           const float *bias_gradient, const hps_state *W_enc, const hps_state *b_enc, int64_t *square,
                           int64_t *column, float *row_norm, float *bias)
 {
+    const encoder_update v = {u, enc, bias_gradient, W_enc, b_enc};
+    const int64_t task = task_latents(ws, enc->own);
     int64_t squares = 0;
     float largest_square = 0, largest_bias = 0;
 
@@ -171,20 +333,21 @@ void FAST(update_encoder)(hps_workspace *ws, const hps_update *u, const hps_enco
     }
 #pragma omp parallel for schedule(dynamic, 1) num_threads(ws->size.threads) \
     reduction(+ : squares) reduction(max : largest_square, largest_bias)
-    for (int64_t l0 = 0; l0 < enc->own; l0 += HPS_BLOCK) {
-        const int64_t l1 = l0 + HPS_BLOCK < enc->own ? l0 + HPS_BLOCK : enc->own;
+    for (int64_t l0 = 0; l0 < enc->own; l0 += task) {
+        const int64_t l1 = enc->own - l0 < task ? enc->own : l0 + task;
         fast_thread *me = ws->thread + omp_get_thread_num();
 
-        bias_block(enc, l0, l1, bias_gradient, u->bias_scale, me->sum, me->column);
-        for (int64_t l = l0; l < l1; l++) {
-            const float *e = W_enc->value + l * enc->lde;
-            squares += encoder_row(me, u, enc, l, ldy, y, bias_gradient[enc->latent[l]], W_enc, b_enc);
-            const float row_square = fast_dot(enc->d, e, e);
-            largest_square = fmaxf(largest_square, isfinite(row_square) ? row_square : INFINITY);
-            largest_bias = fmaxf(largest_bias, fabsf(b_enc->value[l]));
+        take_gradients(ws, u, y, ldy, enc->latent, l0, l1 - l0, enc->d, me->gradient);
+        for (int64_t b0 = l0; b0 < l1; b0 += HPS_BLOCK) {
+            const int64_t b1 = l1 - b0 < HPS_BLOCK ? l1 : b0 + HPS_BLOCK;
+            squares += encoder_block(&v, b0, b1, me, ws->ld, me->gradient + (b0 - l0) * ws->ld);
+            largest_square = largest_row_square(enc, b0, b1, largest_square);
+            if (u->apply) {
+                fast_pack_panel(ws, me, &ws->panels, (u->first + b0) / PANEL, enc, b0, b1 - b0, NULL);
+            }
         }
-        if (u->apply) {
-            fast_pack_panel(ws, me, &ws->panels, (u->first + l0) / PANEL, enc, l0, l1 - l0, NULL);
+        for (int64_t l = l0; l < l1; l++) {
+            largest_bias = fmaxf(largest_bias, fabsf(b_enc->value[l]));
         }
     }
     for (int i = 0; i < ws->size.threads; i++) {

@@ -49,14 +49,16 @@ typedef struct {
     float *scratch;       /* [capacity + k_max] */
     hps_candidate *list;  /* [capacity] */
     int32_t *which;       /* [TOKENS] the task's tokens, as numbers of the batch */
-    float *row;           /* [ld] a gradient row */
+    float *row;           /* [ld] */
     float *sum;           /* [ld] */
     int64_t *column;      /* [ld] */
+    float *gradient;      /* [task, ld] */
 } fast_thread;
 
 struct hps_workspace {
     hps_workspace_size size;
     int64_t ld, depth, capacity;
+    int64_t task;       /* latents whose gradients are summed together, a multiple of HPS_BLOCK */
     fast_panels panels; /* of the encoder that was prepared */
     float norm, lost;   /* the largest of any panel */
     float constant;
@@ -91,6 +93,7 @@ void FAST(gradients)(hps_workspace *ws, const hps_update *u, int64_t first, int6
 void FAST(normalise)(hps_workspace *ws, int64_t n, int64_t w, int64_t ldd, const int64_t *norm, double norm_scale,
                      float *W_dec);
 double FAST(screen_peak)(int64_t rounds);
+double FAST(screen_trial)(int64_t rounds);
 double FAST(float_peak)(int64_t rounds);
 
 #endif

@@ -261,7 +261,7 @@ static void gradient_row(const hps_update *u, int64_t latent, int64_t m, int64_t
             const hps_family *family = &u->family[f];
             float part = 0;
             for (int64_t e = family->bucket->first[latent]; e < family->bucket->first[latent + 1]; e++) {
-                const int64_t s = family->bucket->slot[e], t = family->bucket->token[e];
+                const int64_t s = family->bucket->entry[e].slot, t = family->bucket->entry[e].token;
                 if (y != NULL) {
                     part = fmaf(family->slots->dz[s], y[t * ld + j], part);
                 } else {
@@ -423,5 +423,6 @@ const hps_kernels NAME(hps_kernels_ref_, HPS_ISA) = {
     .gradients = gradients,
     .normalise = normalise,
     .screen_peak = peak,
+    .screen_trial = peak,
     .float_peak = peak,
 };

@@ -1,0 +1,91 @@
+#include "hpsae/model/rehearse.h"
+
+#include "training.h"
+
+#include "hpsae/base/memory.h"
+#include "hpsae/model/initialise.h"
+#include "hpsae/model/model.h"
+
+#include <math.h>
+
+/* The rank of most parameters: columns and latents do not divide evenly. */
+static hps_status largest_shard(const hps_config *c, int64_t d, int P, int *largest)
+{
+    int64_t most = 0;
+
+    for (int p = 0; p < P; p++) {
+        hps_shard shard;
+        HPS_TRY(hps_shard_create(c->model.latents, d, P, p, &shard));
+        const int64_t bytes = hps_model_bytes(&shard, hps_training_roles(c));
+        if (bytes > most) {
+            most = bytes;
+            *largest = p;
+        }
+    }
+    return HPS_OK;
+}
+
+/* In train's order, so that the peak is that of train's start. */
+static hps_status create_all(hps_training *t)
+{
+    const hps_config *c = t->config;
+    const int64_t d = t->dataset.info->d,
+                  rows = c->train.sample < t->dataset.train ? c->train.sample : t->dataset.train;
+    hps_sample sample;
+
+    HPS_TRY(hps_model_create(&t->grid, c->model.latents, d, c->model.k, hps_training_roles(c), &t->model));
+    HPS_TRY(hps_training_feeds(t));
+    HPS_TRY(hps_sample_take(&t->grid, t->feed, rows, d, true, &sample));
+    t->options = hps_training_options(c, 1);
+    const hps_status status = hps_trainer_create(&t->grid, t->kernels, t->model, &t->options, &t->trainer);
+    hps_sample_destroy(&sample);
+    return status;
+}
+
+static hps_status rehearse(hps_training *t, hps_memory_plan *plan)
+{
+    const int64_t before = hps_memory_live();
+
+    HPS_TRY(largest_shard(t->config, t->dataset.info->d, t->grid.P, &t->grid.p));
+    HPS_TRY(create_all(t));
+    plan->state = hps_model_bytes(&t->model->shard, hps_training_roles(t->config));
+    plan->buffers = hps_memory_live() - before - plan->state;
+    plan->starting = hps_memory_peak() - hps_memory_live();
+    return HPS_OK;
+}
+
+/* The store that the configuration speaks of, as far as a run's memory depends on it. */
+static hps_status imagine(const hps_store_info *info, bool gradients, hps_training *t)
+{
+    const double holdout = t->config->data.holdout;
+
+    t->dataset.info = info;
+    t->dataset.holdout = (int64_t)(holdout < 1 ? ceil(holdout * (double)info->rows) : holdout);
+    t->dataset.train = info->rows - t->dataset.holdout;
+    HPS_TRY(hps_store_imagine(info, &t->dataset.store));
+    hps_store_info other = *info;
+    other.rms_norm = 1;
+    return gradients ? hps_store_imagine(&other, &t->dataset.gradients) : HPS_OK;
+}
+
+hps_status hps_train_rehearse(const hps_config *config, const hps_kernels *kernels, const hps_store_info *info,
+                              bool gradients, int R, int P, int threads, hps_memory_plan *plan)
+{
+    hps_config with = *config; /* strings and lists stay those of config */
+    hps_training t = {
+        .world = MPI_COMM_NULL,
+        .config = &with,
+        .kernels = kernels,
+        .grid = {.world = MPI_COMM_NULL, .model = MPI_COMM_NULL, .groups = MPI_COMM_NULL, .R = R, .P = P}};
+
+    with.train.groups = R;
+    with.grid.threads = threads;
+    hps_memory_rehearse(true);
+    hps_status status = imagine(info, gradients, &t);
+    if (status == HPS_OK) {
+        status = rehearse(&t, plan);
+    }
+    hps_training_release(&t);
+    hps_memory_rehearse(false);
+    return status;
+}
