@@ -93,7 +93,7 @@ static hps_status thread_create(const hps_workspace *ws, fast_thread *t)
     const int64_t pending = TOKENS * ws->capacity + HPS_LANES;
 
     HPS_TRY(HPS_ALLOC(&t->token, TOKENS * product_row_words(ws->depth), "packed tokens"));
-    HPS_TRY(HPS_ALLOC(&t->packed, product_row_words(ws->depth), "packed tokens"));
+    HPS_TRY(HPS_ALLOC(&t->packed, PANEL * product_row_words(ws->depth), "packed tokens"));
     HPS_TRY(HPS_ALLOC(&t->a, TOKENS, "error bounds"));
     HPS_TRY(HPS_ALLOC(&t->b, TOKENS, "error bounds"));
     HPS_TRY(HPS_ALLOC(&t->tile, (chunked ? GROUP * TOKENS : 2 * STRIP) * PANEL, "screened tiles"));

@@ -19,22 +19,29 @@ typedef struct {
 static inline void pack_piece(int64_t m, const float *v, product_piece *piece, pack_squares *s)
 {
     float largest = 0;
+    double square = 0, packed = 0, lost = 0;
 
+#pragma omp simd reduction(max : largest)
     for (int64_t j = 0; j < m; j++) {
-        largest = fmaxf(largest, fabsf(v[j]));
+        largest = fabsf(v[j]) > largest ? fabsf(v[j]) : largest;
     }
-    piece->scale = largest >= FLT_MIN * 128 && largest <= FLT_MAX ? largest / 127 : 0;
-    const float inverse = piece->scale > 0 ? 1 / piece->scale : 0;
+    const float scale = largest >= FLT_MIN * 128 && largest <= FLT_MAX ? largest / 127 : 0;
+    const float inverse = scale > 0 ? 1 / scale : 0;
     memset(piece->byte, 0, sizeof(piece->byte));
+#pragma omp simd reduction(+ : square, packed, lost)
     for (int64_t j = 0; j < m; j++) {
         const float nearest = rintf(v[j] * inverse);
-        const int8_t word = (int8_t)(nearest > 127 ? 127 : nearest >= -127 ? nearest : -127);
-        const double x = (double)v[j], q = (double)piece->scale * word;
+        const int word = (int)(nearest > 127 ? 127 : nearest >= -127 ? nearest : -127);
+        const double x = (double)v[j], q = (double)scale * word;
         piece->byte[j] = (uint8_t)word;
-        s->square += x * x;
-        s->packed += q * q;
-        s->lost += (x - q) * (x - q);
+        square += x * x;
+        packed += q * q;
+        lost += (x - q) * (x - q);
     }
+    piece->scale = scale;
+    s->square += square;
+    s->packed += packed;
+    s->lost += lost;
 }
 
 /* Packs v [d] as a row of words. */
@@ -49,20 +56,26 @@ static inline pack_squares pack_row(int64_t d, int64_t depth, const float *v, pr
     return s;
 }
 
-/* A packed row becomes latent l of a panel. */
-static inline void pack_latent(int64_t depth, const product_word *row, int64_t l, product_word *panel)
+/* PANEL packed rows become a panel. */
+static inline void pack_panel(int64_t depth, const product_word *rows, product_word *panel)
 {
-    const product_piece *piece = (const void *)row;
+    const int64_t groups = depth / DEPTH;
+    const product_piece *piece = (const void *)rows;
     product_group *group = (void *)panel;
 
-    for (int64_t g = 0; g < depth / DEPTH; g++) {
-        int32_t sum = 0;
-        for (int64_t j = 0; j < DEPTH; j++) {
-            sum += (int8_t)piece[g].byte[j];
-            group[g].byte[j / PAIR][l][j % PAIR] = piece[g].byte[j];
+    for (int64_t g = 0; g < groups; g++) {
+        for (int64_t l = 0; l < PANEL; l++) {
+            const product_piece *from = piece + l * groups + g;
+            int32_t sum = 0;
+            for (int64_t j = 0; j < DEPTH; j++) {
+                sum += (int8_t)from->byte[j];
+            }
+            for (int64_t j = 0; j < DEPTH / PAIR; j++) {
+                memcpy(group[g].byte[j][l], from->byte + j * PAIR, PAIR);
+            }
+            group[g].scale[l] = from->scale;
+            group[g].correction[l] = -128 * sum;
         }
-        group[g].scale[l] = piece[g].scale;
-        group[g].correction[l] = -128 * sum;
     }
 }
 
@@ -133,10 +146,18 @@ static inline pack_squares pack_row(int64_t d, int64_t depth, const float *restr
     return (pack_squares){square, packed, lost};
 }
 
-static inline void pack_latent(int64_t depth, const product_word *restrict row, int64_t l, product_word *restrict panel)
+/* Some columns at a time: their part of the panel stays in the nearest cache. */
+static inline void pack_panel(int64_t depth, const product_word *restrict rows, product_word *restrict panel)
 {
-    for (int64_t j = 0; j < depth; j += PAIR) {
-        memcpy(panel + j * PANEL + l * PAIR, row + j, PAIR * sizeof(*row));
+    enum { STRETCH = 16 * PAIR };
+
+    for (int64_t c = 0; c < depth; c += STRETCH) {
+        const int64_t end = depth - c < STRETCH ? depth : c + STRETCH;
+        for (int64_t l = 0; l < PANEL; l++) {
+            for (int64_t j = c; j < end; j += PAIR) {
+                memcpy(panel + j * PANEL + l * PAIR, rows + l * depth + j, PAIR * sizeof(*rows));
+            }
+        }
     }
 }
 

@@ -26,24 +26,24 @@ static double norm_of(double square)
 void fast_pack_panel(const hps_workspace *ws, fast_thread *me, const fast_panels *panels, int64_t p,
                      const hps_encoder *enc, int64_t first, int64_t count, const int32_t *rows)
 {
-    product_word *row = me->packed, *panel = panels->word + p * product_panel_words(ws->depth);
+    const int64_t words = product_row_words(ws->depth);
     double norm = 0, lost = 0, bias = 0;
 
     for (int64_t l = 0; l < PANEL; l++) {
         float *b = panels->bias + p * PANEL + l;
         if (l >= count) {
-            memset(row, 0, (size_t)product_row_words(ws->depth) * sizeof(*row));
+            memset(me->packed + l * words, 0, (size_t)words * sizeof(*me->packed));
             *b = -INFINITY;
         } else {
             const int64_t own = rows != NULL ? rows[first + l] : first + l;
-            const pack_squares e = pack_row(enc->d, ws->depth, enc->W_enc + own * enc->lde, row);
+            const pack_squares e = pack_row(enc->d, ws->depth, enc->W_enc + own * enc->lde, me->packed + l * words);
             *b = enc->b_enc[own];
             norm = fmax(norm, norm_of(e.square));
             lost = fmax(lost, norm_of(e.lost));
             bias = fmax(bias, fabs((double)*b));
         }
-        pack_latent(ws->depth, row, l, panel);
     }
+    pack_panel(ws->depth, me->packed, panels->word + p * product_panel_words(ws->depth));
     panels->norm[p] = (float)(norm * SAFE);
     panels->lost[p] = (float)(lost * SAFE);
     panels->constant[p] = (float)(U * (1.1 * (double)ws->depth + 32) * bias + (double)ws->depth * TINY);

@@ -33,7 +33,7 @@ typedef struct {
 /* A thread's own. */
 typedef struct {
     product_word *token;  /* [TOKENS, depth] packed */
-    product_word *packed; /* [depth] a row on its way */
+    product_word *packed; /* [PANEL, depth] rows on their way */
     float *a, *b;         /* [TOKENS] what |e| and |e - q(e)| are multiplied by in the error bound */
     float *tile;          /* [GROUP or 2 strips, TOKENS, PANEL] screened products */
     fast_panels gathered; /* one panel of rows that are listed */
