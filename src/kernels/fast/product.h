@@ -116,11 +116,29 @@ static inline void product_close(void)
     _tile_release();
 }
 
+/* Columns c0 .. c1 - 1 are added to what stands in the tiles. */
+static inline void product_more(int64_t depth, int64_t c0, int64_t c1, const product_word *panel,
+                                const product_word *tokens)
+{
+    const product_word *a = tokens + c0 * 16, *b = a + depth * 16, *w = panel + c0 * PANEL;
+    enum { ROW = PANEL * sizeof(float) };
+
+    for (int64_t j = c0; j < c1; j += DEPTH, a += 512, b += 512, w += DEPTH * PANEL) {
+        _tile_loadd(4, a, 64);
+        _tile_loadd(6, w, ROW);
+        _tile_loadd(7, w + PANEL, ROW);
+        _tile_loadd(5, b, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+}
+
 /* Columns c0 .. c1 - 1: starts from the bias at c0 = 0, else from the tile. */
 static inline void product_run(int64_t depth, int64_t c0, int64_t c1, const product_word *panel,
                                const product_word *tokens, const float *bias, const float *tile)
 {
-    const product_word *a = tokens + c0 * 16, *b = a + depth * 16, *w = panel + c0 * PANEL;
     enum { ROW = PANEL * sizeof(float) };
 
     __asm__ volatile("" ::: "memory");
@@ -135,16 +153,7 @@ static inline void product_run(int64_t depth, int64_t c0, int64_t c1, const prod
         _tile_loadd(2, tile + 16 * PANEL, ROW);
         _tile_loadd(3, tile + 16 * PANEL + 16, ROW);
     }
-    for (int64_t j = c0; j < c1; j += DEPTH, a += 512, b += 512, w += DEPTH * PANEL) {
-        _tile_loadd(4, a, 64);
-        _tile_loadd(6, w, ROW);
-        _tile_loadd(7, w + PANEL, ROW);
-        _tile_loadd(5, b, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-    }
+    product_more(depth, c0, c1, panel, tokens);
 }
 
 static inline void product_store(float *tile)
@@ -193,6 +202,16 @@ static inline void product_open(void)
 
 static inline void product_close(void)
 {
+}
+
+static inline void product_more(int64_t depth, int64_t c0, int64_t c1, const product_word *panel,
+                                const product_word *tokens)
+{
+    (void)depth;
+    (void)c0;
+    (void)c1;
+    (void)panel;
+    (void)tokens;
 }
 
 static inline void product_store(float *tile)

@@ -82,23 +82,29 @@ static inline void fast_put_aside(const fast_screen *s, int64_t b, uint32_t reac
     me->count[b] = count;
 }
 
-/* Puts aside what may reach the thresholds, of one tile: the strip from token b0 on, the panel of rows from `first` on. */
-static inline void fast_sieve(const fast_screen *s, int64_t b0, const fast_panels *panels, int64_t p, int64_t first,
-                              const float *tile)
+/*
+ * Puts aside what may reach the thresholds, of the rows t0 .. t1 - 1 of a tile: the strip from token b0 on, the panel of
+ * latents from `first` on.
+ */
+static inline void fast_sieve(const fast_screen *s, int t0, int t1, int64_t b0, const fast_panels *panels, int64_t p,
+                              int64_t first, const float *tile)
 {
     const fast_thread *me = s->me;
     const float norm = panels->norm[p], lost = panels->lost[p], constant = panels->constant[p];
     float error[STRIP];
-    uint32_t reach[STRIP];
+    uint32_t reach[STRIP], some = 0;
 
-    for (int t = 0; t < STRIP; t++) {
+    for (int t = t0; t < t1; t++) {
         error[t] = 1.0001f * (me->a[b0 + t] * norm + me->b[b0 + t] * lost + constant);
     }
-    for (int t = 0; t < STRIP; t++) {
+    for (int t = t0; t < t1; t++) {
         reach[t] = product_reach(tile + t * PANEL, me->threshold[b0 + t] - error[t]);
+        some |= (uint32_t)(reach[t] != 0) << t;
     }
-    for (int t = 0; t < STRIP; t++) {
-        if (__builtin_expect(reach[t] != 0, 0) && b0 + t < s->tokens) {
+    /* Few rows hold something, and which is hard to foresee: the loop runs over them alone. */
+    for (; some != 0; some &= some - 1) {
+        const int t = __builtin_ctz(some);
+        if (b0 + t < s->tokens) {
             fast_put_aside(s, b0 + t, reach[t], error[t], first, tile + t * PANEL);
         }
     }
@@ -114,27 +120,39 @@ static inline void fast_prefetch_panel(const product_word *word, int64_t bytes, 
     }
 }
 
-/* One panel of all strips.  The sieve of a strip runs while the product of the next one is under way. */
+/*
+ * One panel of all strips.  The sieve of a strip runs in the shadow of the next one's product, some rows after some columns:
+ * a core does not look further ahead than that.
+ */
 static inline void fast_screen_panel(const fast_screen *s, const fast_panels *panels, int64_t p, int64_t first)
 {
     const hps_workspace *ws = s->ws;
-    const int64_t words = product_panel_words(ws->depth);
-    const product_word *word = panels->word + p * words;
+    const int64_t depth = ws->depth, words = product_panel_words(depth);
+    const product_word *word = panels->word + p * words, *token = s->me->token;
     const float *bias = panels->bias + p * PANEL;
-    enum { TILE = STRIP * PANEL };
+    enum { TILE = STRIP * PANEL, PIECES = 2 };
     float *tile = s->me->tile;
+    int64_t column[PIECES + 1];
 
-    for (int64_t b = 0; b < s->tokens; b += STRIP) {
+    for (int q = 0; q <= PIECES; q++) {
+        column[q] = depth / DEPTH * q / PIECES * DEPTH;
+    }
+    for (int64_t b = 0; b < s->tokens; b += STRIP, token += STRIP * product_row_words(depth)) {
         float *here = tile + b / STRIP % 2 * TILE, *before = tile + (b / STRIP + 1) % 2 * TILE;
         fast_prefetch_panel(word + words, words * (int64_t)sizeof(*word), b / STRIP, (s->tokens + STRIP - 1) / STRIP);
-        product_run(ws->depth, 0, ws->depth, word, s->me->token + b * product_row_words(ws->depth), bias, here);
-        if (b > 0) {
-            fast_sieve(s, b - STRIP, panels, p, first, before);
+        product_run(depth, 0, column[1], word, token, bias, here);
+        for (int q = 0; q < PIECES; q++) {
+            if (q > 0) {
+                product_more(depth, column[q], column[q + 1], word, token);
+            }
+            if (b > 0) {
+                fast_sieve(s, STRIP * q / PIECES, STRIP * (q + 1) / PIECES, b - STRIP, panels, p, first, before);
+            }
         }
         product_store(here);
     }
     const int64_t last = (s->tokens - 1) / STRIP;
-    fast_sieve(s, last * STRIP, panels, p, first, tile + last % 2 * TILE);
+    fast_sieve(s, 0, STRIP, last * STRIP, panels, p, first, tile + last % 2 * TILE);
 }
 
 /* Panels p0 .. p1 - 1 (fewer than GROUP), more columns than a chunk: their tiles wait for the next chunk in cache. */
@@ -153,7 +171,7 @@ static inline void fast_screen_chunks(const fast_screen *s, int64_t p0, int64_t 
                             panels->bias + p * PANEL, tile);
                 product_store(tile);
                 if (end == ws->depth) {
-                    fast_sieve(s, b, panels, p, p * PANEL, tile);
+                    fast_sieve(s, 0, STRIP, b, panels, p, p * PANEL, tile);
                 }
             }
         }
