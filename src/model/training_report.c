@@ -12,7 +12,9 @@ static const double MIB = 1048576.0;
 void hps_training_introduce(const hps_training *t)
 {
     const hps_model *m = t->model;
+    int64_t bytes[] = {t->state, t->buffers, t->starting, t->resident_at_start}; /* of the rank that holds most */
 
+    HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, bytes, 4, MPI_INT64_T, MPI_MAX, t->world));
     hps_log("train", "%lld latents, k %lld, d %lld; %lld steps of %lld tokens; %lld rows train, %lld are held out",
             (long long)m->shard.n, (long long)m->k, (long long)m->shard.d, (long long)t->options.steps,
             (long long)t->options.B, (long long)t->dataset.train, (long long)t->dataset.holdout);
@@ -26,8 +28,7 @@ void hps_training_introduce(const hps_training *t)
     hps_log("train",
             "memory a rank: parameters and moments %.1f MiB, buffers %.1f MiB, at the start %.1f MiB more, "
             "libraries %.1f MiB",
-            (double)t->state / MIB, (double)t->buffers / MIB, (double)t->starting / MIB,
-            (double)t->resident_at_start / MIB);
+            (double)bytes[0] / MIB, (double)bytes[1] / MIB, (double)bytes[2] / MIB, (double)bytes[3] / MIB);
 }
 
 void hps_training_note_memory(hps_training *t)

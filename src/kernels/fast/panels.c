@@ -51,7 +51,7 @@ void fast_pack_panel(const hps_workspace *ws, fast_thread *me, const fast_panels
 
 void fast_pack_token(const hps_workspace *ws, fast_thread *me, int64_t d, const float *y, int64_t t)
 {
-    const double sum = 1.05 * U * (double)(ws->depth + 16), canonical = 1.05 * U * (double)(d / 16 + 16);
+    const double sum = 1.05 * U * (double)(ws->depth + 16), canonical = 1.05 * U * ((double)d / 16 + 16);
     const pack_squares s = pack_row(d, ws->depth, y, me->packed);
     const double lost = norm_of(s.lost), packed = norm_of(s.packed);
 

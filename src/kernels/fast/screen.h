@@ -96,8 +96,6 @@ static inline void fast_sieve(const fast_screen *s, int t0, int t1, int64_t b0, 
 
     for (int t = t0; t < t1; t++) {
         error[t] = 1.0001f * (me->a[b0 + t] * norm + me->b[b0 + t] * lost + constant);
-    }
-    for (int t = t0; t < t1; t++) {
         reach[t] = product_reach(tile + t * PANEL, me->threshold[b0 + t] - error[t]);
         some |= (uint32_t)(reach[t] != 0) << t;
     }
@@ -308,7 +306,7 @@ static inline int64_t fast_task_tokens(const hps_workspace *ws, int64_t B)
 {
     int64_t tokens = TOKENS;
 
-    while (tokens > 2 * STRIP && tokens > 32 && B < 2 * tokens * ws->size.threads) {
+    while (tokens >= 64 && B < 2 * tokens * ws->size.threads) {
         tokens = (tokens / 2 + STRIP - 1) / STRIP * STRIP;
     }
     return tokens;
