@@ -31,7 +31,7 @@ static const shape shapes[] = {
 typedef struct {
     shape s;
     int64_t lde, ldd;
-    float *W_enc, *b_enc, *W_dec, *y, *y_norm, *z_sum, *R, *parallel, *bias_gradient;
+    float *W_enc, *b_enc, *W_dec, *y, *z_sum, *R, *parallel, *bias_gradient;
     float *moment[6];
     int32_t *latent, *rows;
     double *scale, *sum, *square;
@@ -44,7 +44,7 @@ typedef struct {
     float *G_dec, *G_enc;      /* [n, ldd], [n, lde]: gradients before they are used */
     int64_t hits, *dots;       /* dots [slots]: those of y */
     int64_t *fixed;            /* [n + d + 1] */
-    float row_norm, bias;
+    float row_norm;
 } problem;
 
 static uint64_t drawn;
@@ -79,7 +79,7 @@ static void make(const shape *s, problem *p)
     *p = (problem){.s = *s, .lde = padded(s->d), .ldd = padded(s->w)};
     CHECK(HPS_ALLOC(&p->W_enc, s->n * p->lde, "t") == HPS_OK && HPS_ALLOC(&p->b_enc, s->n, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->W_dec, s->n * p->ldd, "t") == HPS_OK && HPS_ALLOC(&p->y, s->B * p->lde, "t") == HPS_OK);
-    CHECK(HPS_ALLOC(&p->y_norm, s->B, "t") == HPS_OK && HPS_ALLOC(&p->z_sum, s->B, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->z_sum, s->B, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->R, s->B * p->ldd, "t") == HPS_OK && HPS_ALLOC(&p->parallel, s->n, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->bias_gradient, s->n, "t") == HPS_OK && HPS_ALLOC(&p->latent, s->n, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->rows, s->n, "t") == HPS_OK && HPS_ALLOC(&p->scale, s->B, "t") == HPS_OK);
@@ -109,7 +109,6 @@ static void discard(problem *p)
     HPS_FREE(&p->b_enc);
     HPS_FREE(&p->W_dec);
     HPS_FREE(&p->y);
-    HPS_FREE(&p->y_norm);
     HPS_FREE(&p->z_sum);
     HPS_FREE(&p->R);
     HPS_FREE(&p->parallel);
@@ -155,10 +154,6 @@ static void set(problem *p)
     for (int64_t i = 0; i < s->n; i++) {
         p->latent[i] = (int32_t)i;
         p->row_norm = fmaxf(p->row_norm, sqrtf(hps_dot(s->d, p->W_enc + i * p->lde, p->W_enc + i * p->lde)) * 1.0001f);
-        p->bias = fmaxf(p->bias, fabsf(p->b_enc[i]));
-    }
-    for (int64_t t = 0; t < s->B; t++) {
-        p->y_norm[t] = sqrtf(hps_dot(s->d, p->y + t * p->lde, p->y + t * p->lde)) * 1.0001f;
     }
     for (int i = 0; i < 6; i++) {
         const int64_t rows = i / 2 == 1 ? 1 : s->n, m = i / 2 == 0 ? s->d : i / 2 == 1 ? s->n : s->w;
@@ -185,7 +180,7 @@ static void search(const hps_kernels *kernels, hps_workspace *ws, const hps_enco
         const bool any = p->slots.first[t] < p->slots.first[t + 1] && t % 5 != 4;
         p->floor[t] = any ? p->slots.slot[p->slots.first[t]].value / 2 : INFINITY;
     }
-    p->hits = kernels->encode_above(ws, enc, s->B, p->lde, p->y, p->y_norm, 0, NULL, p->floor, s->B * s->n, p->hit);
+    p->hits = kernels->encode_above(ws, enc, s->B, p->lde, p->y, 0, NULL, p->floor, s->B * s->n, p->hit);
     qsort(p->hit, (size_t)p->hits, sizeof(*p->hit), by_token);
 }
 
@@ -220,17 +215,17 @@ static void update_in_parts(const hps_kernels *kernels, hps_workspace *ws, const
 {
     const shape *s = &p->s;
     int64_t *column = p->fixed + s->n, *square = column + s->d;
-    float row_norm, bias;
+    float row_norm;
 
     kernels->gradients(ws, families, 0, s->n, NULL, s->w, 0, NULL, p->ldd, p->G_dec);
     kernels->gradients(ws, families, 0, s->n, p->latent, s->d, p->lde, p->y, p->lde, p->G_enc);
-    p->row_norm = p->bias = 0;
+    p->row_norm = 0;
     for (int64_t i = 0; i < s->n; i += 2 * HPS_BLOCK) {
         const int64_t some = s->n - i < 2 * HPS_BLOCK ? s->n - i : 2 * HPS_BLOCK, c = i * p->ldd, r = i * p->lde;
         const hps_state W_dec = {p->W_dec + c, p->moment[4] + c, p->moment[5] + c};
         const hps_state W_enc = {p->W_enc + r, p->moment[0] + r, p->moment[1] + r};
         const hps_state b_enc = {p->b_enc + i, p->moment[2] + i, p->moment[3] + i};
-        const hps_encoder part = {some, s->d, p->lde, enc->W_enc + r, enc->b_enc + i, p->latent + i, 0, 0};
+        const hps_encoder part = {some, s->d, p->lde, enc->W_enc + r, enc->b_enc + i, p->latent + i, 0};
         hps_update u = {.adam = families->adam,
                         .square_scale = families->square_scale,
                         .norm_scale = families->norm_scale,
@@ -243,9 +238,8 @@ static void update_in_parts(const hps_kernels *kernels, hps_workspace *ws, const
         u.ldg = p->lde;
         u.first = i;
         kernels->update_encoder(ws, &u, &part, p->lde, p->y, p->bias_gradient, &W_enc, &b_enc, square, column,
-                                &row_norm, &bias);
+                                &row_norm);
         p->row_norm = fmaxf(p->row_norm, row_norm);
-        p->bias = fmaxf(p->bias, bias);
     }
 }
 
@@ -254,7 +248,7 @@ static void run(const hps_kernels *kernels, int threads, bool parts, problem *p)
 {
     const shape *s = &p->s;
     hps_workspace_size size = {.B = s->B, .d = s->d, .k_max = s->k, .own = s->n, .threads = threads};
-    const hps_encoder enc = {s->n, s->d, p->lde, p->W_enc, p->b_enc, p->latent, p->row_norm, p->bias};
+    const hps_encoder enc = {s->n, s->d, p->lde, p->W_enc, p->b_enc, p->latent, p->row_norm};
     hps_workspace *ws;
     int64_t count = 0;
 
@@ -263,8 +257,8 @@ static void run(const hps_kernels *kernels, int threads, bool parts, problem *p)
         p->rows[count++] = (int32_t)i;
     }
     kernels->prepare(ws, &enc);
-    kernels->encode(ws, &enc, count, p->rows, s->B, p->lde, p->y, p->y_norm, s->k, p->subset);
-    kernels->encode(ws, &enc, 0, NULL, s->B, p->lde, p->y, p->y_norm, s->k, p->slots.slot);
+    kernels->encode(ws, &enc, count, p->rows, s->B, p->lde, p->y, s->k, p->subset);
+    kernels->encode(ws, &enc, 0, NULL, s->B, p->lde, p->y, s->k, p->slots.slot);
     hps_slots_compact(s->B, s->k, s->k, &p->slots, p->z_sum);
     p->slots.latents = s->k % 2; /* a hint, however wrong, changes no bit */
     search(kernels, ws, &enc, p);
@@ -302,9 +296,9 @@ static void run(const hps_kernels *kernels, int threads, bool parts, problem *p)
         }
         kernels->update_decoder(ws, &u, s->n, s->w, p->ldd, p->parallel, &W_dec, p->fixed + s->n + s->d, p->fixed);
         kernels->update_encoder(ws, &u, &enc, p->lde, p->y, p->bias_gradient, &W_enc, &b_enc, p->fixed + s->n + s->d,
-                                p->fixed + s->n, &p->row_norm, &p->bias);
+                                p->fixed + s->n, &p->row_norm);
     }
-    kernels->encode(ws, &enc, 0, NULL, s->B, p->lde, p->y, p->y_norm, s->k, p->after);
+    kernels->encode(ws, &enc, 0, NULL, s->B, p->lde, p->y, s->k, p->after);
     kernels->normalise(ws, s->n, s->w, p->ldd, p->fixed, u.norm_scale, p->W_dec);
     kernels->workspace_destroy(&ws);
 }
@@ -395,7 +389,7 @@ static void compare(const problem *a, const problem *b)
         const int64_t rows = i / 2 == 1 ? 1 : s->n, m = i / 2 == 0 ? s->d : i / 2 == 1 ? s->n : s->w;
         CHECK(rows_equal(rows, m, i / 2 == 1 ? s->n : padded(m), a->moment[i], b->moment[i]));
     }
-    CHECK(a->row_norm == b->row_norm && a->bias == b->bias);
+    CHECK(a->row_norm == b->row_norm);
 }
 
 int main(int argc, char **argv)
@@ -414,7 +408,7 @@ int main(int argc, char **argv)
         CHECK(reference.s.w == 0 || reference.slots.first[reference.s.B] > 0);
         for (int c = 0; c < count; c++) {
             for (int way = 0; way < 4; way++) {
-                other.row_norm = other.bias = 0;
+                other.row_norm = 0;
                 set(&other);
                 run(all[c], way < 2 ? 1 : 3, way % 2 == 1, &other);
                 compare(&reference, &other);

@@ -87,7 +87,7 @@ void hps_aux_forward(hps_aux *aux, hps_forward *f, int64_t B, int64_t dead_token
             aux->rows[count++] = (int32_t)l;
         }
     }
-    f->kernels->encode(f->ws, &f->encoder, count, aux->rows, B, m->lde, f->y, f->y_norm, aux->k, aux->slots.slot);
+    f->kernels->encode(f->ws, &f->encoder, count, aux->rows, B, m->lde, f->y, aux->k, aux->slots.slot);
     hps_merge_all(f->grid->model, &aux->merge, B, aux->slots.slot);
     hps_slots_compact(B, aux->k, aux->k, &aux->slots, aux->z_sum);
     for (int64_t t = 0; t < B; t++) {

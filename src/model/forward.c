@@ -129,13 +129,12 @@ void hps_forward_refresh(hps_forward *f)
 {
     const hps_model *m = f->model;
     const hps_tensors *value = &m->role[HPS_VALUE];
-    float square = 0, bias = 0;
+    float square = 0;
 
-#pragma omp parallel for schedule(static) num_threads(f->threads) reduction(max : square, bias)
+#pragma omp parallel for schedule(static) num_threads(f->threads) reduction(max : square)
     for (int64_t l = 0; l < m->shard.own; l++) {
         const float *e = value->W_enc + l * m->lde;
         square = fmaxf(square, hps_dot(m->shard.d, e, e));
-        bias = fmaxf(bias, fabsf(value->b_enc[l]));
     }
     f->encoder = (hps_encoder){.own = m->shard.own,
                                .d = m->shard.d,
@@ -143,8 +142,7 @@ void hps_forward_refresh(hps_forward *f)
                                .W_enc = value->W_enc,
                                .b_enc = value->b_enc,
                                .latent = f->latent,
-                               .row_norm = sqrtf(square) * 1.00001f,
-                               .bias = bias};
+                               .row_norm = sqrtf(square) * 1.00001f};
     f->kernels->prepare(f->ws, &f->encoder);
 }
 

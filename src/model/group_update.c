@@ -43,7 +43,7 @@ typedef struct {
     const float *y, *bias_gradient;
     const hps_state *W_enc, *b_enc;
     int64_t *column;
-    float row_norm, bias;
+    float row_norm;
     int64_t *square;
 } pass;
 
@@ -103,7 +103,7 @@ static void use_encoder(void *context, int64_t first, int64_t count, const float
     const hps_state rows = from_row(p->W_enc, first, p->enc->lde), biases = from_row(p->b_enc, first, 1);
     hps_encoder enc = *p->enc;
     hps_update u = *p->u;
-    float row_norm, bias;
+    float row_norm;
 
     enc.own = count;
     enc.W_enc += first * enc.lde;
@@ -113,15 +113,14 @@ static void use_encoder(void *context, int64_t first, int64_t count, const float
     u.ldg = p->ldg;
     u.first = first;
     p->kernels->update_encoder(p->ws, &u, &enc, p->ldy, p->y, p->bias_gradient, &rows, &biases, p->square, p->column,
-                               &row_norm, &bias);
+                               &row_norm);
     p->row_norm = fmaxf(p->row_norm, row_norm);
-    p->bias = fmaxf(p->bias, bias);
 }
 
 void hps_group_update_encoder(hps_group_sums *sums, const hps_kernels *kernels, hps_workspace *ws, const hps_update *u,
                               const hps_encoder *enc, int64_t ldy, const float *y, const float *bias_gradient,
                               const hps_state *W_enc, const hps_state *b_enc, int64_t *square, int64_t *column,
-                              float *row_norm, float *bias)
+                              float *row_norm)
 {
     pass p = {.kernels = kernels,
               .ws = ws,
@@ -145,5 +144,4 @@ void hps_group_update_encoder(hps_group_sums *sums, const hps_kernels *kernels, 
 
     hps_group_sums_rows(sums, &rows);
     *row_norm = p.row_norm;
-    *bias = p.bias;
 }

@@ -21,6 +21,6 @@ void hps_group_update_decoder(hps_group_sums *sums, const hps_kernels *kernels, 
 void hps_group_update_encoder(hps_group_sums *sums, const hps_kernels *kernels, hps_workspace *ws, const hps_update *u,
                               const hps_encoder *enc, int64_t ldy, const float *y, const float *bias_gradient,
                               const hps_state *W_enc, const hps_state *b_enc, int64_t *square, int64_t *column,
-                              float *row_norm, float *bias);
+                              float *row_norm);
 
 #endif

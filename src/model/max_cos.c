@@ -22,7 +22,7 @@ typedef struct {
     float *none;                                    /* [own] biases, 0 */
     int32_t *latent;                                /* [own] */
     float *send, *receive;                          /* a slice in which columns become latents */
-    float *batch, *norm;                            /* [B, lde], [B]: rows of all ranks as tokens */
+    float *batch;                                   /* [B, lde]: rows of all ranks as tokens */
     int32_t *self;                                  /* [B] which latent a token is */
     hps_candidate *top;                             /* [B, NEAREST] */
     double *best;                                   /* [n] largest cosine with another row */
@@ -43,7 +43,6 @@ static void release(cosines *c)
     HPS_FREE(&c->send);
     HPS_FREE(&c->receive);
     HPS_FREE(&c->batch);
-    HPS_FREE(&c->norm);
     HPS_FREE(&c->self);
     HPS_FREE(&c->top);
     HPS_FREE(&c->best);
@@ -95,7 +94,6 @@ static hps_status allocate(cosines *c, int threads)
     HPS_TRY(HPS_ALLOC(&c->send, slice * s->P * s->w, "decoder by latent"));
     HPS_TRY(HPS_ALLOC(&c->receive, slice * s->d, "decoder by latent"));
     HPS_TRY(HPS_ALLOC(&c->batch, B * c->lde, "decoder rows as tokens"));
-    HPS_TRY(HPS_ALLOC(&c->norm, B, "decoder rows as tokens"));
     HPS_TRY(HPS_ALLOC(&c->self, B, "decoder rows as tokens"));
     HPS_TRY(HPS_ALLOC(&c->top, B * NEAREST, "decoder rows as tokens"));
     HPS_TRY(HPS_ALLOC(&c->best, s->n, "cosines"));
@@ -189,7 +187,6 @@ static int64_t gather(cosines *c, int64_t l0, int64_t rows)
         const int64_t end = smaller(l0 + rows, other.own);
         c->offsets[q] = hps_count(B * c->lde);
         for (int64_t l = l0; l < end; l++) {
-            c->norm[B] = BOUND;
             c->self[B++] = (int32_t)hps_shard_latent(&other, l);
         }
         c->counts[q] = hps_count(B * c->lde - c->offsets[q]);
@@ -203,7 +200,7 @@ static int64_t gather(cosines *c, int64_t l0, int64_t rows)
 /* The largest cosines of a batch of rows.  A row comes before all others, or among its equals. */
 static void compare(cosines *c, const hps_encoder *encoder, int64_t B)
 {
-    c->kernels->encode(c->ws, encoder, 0, NULL, B, c->lde, c->batch, c->norm, NEAREST, c->top);
+    c->kernels->encode(c->ws, encoder, 0, NULL, B, c->lde, c->batch, NEAREST, c->top);
     hps_merge_all(c->grid->model, &c->merge, B, c->top);
     for (int64_t t = 0; t < B; t++) {
         const hps_candidate *top = c->top + t * NEAREST;
@@ -242,8 +239,7 @@ hps_status hps_max_cos(const hps_grid *grid, const hps_kernels *kernels, const h
                                      .W_enc = c.rows,
                                      .b_enc = c.none,
                                      .latent = c.latent,
-                                     .row_norm = BOUND,
-                                     .bias = 0};
+                                     .row_norm = BOUND};
         kernels->prepare(c.ws, &encoder);
         const int64_t most = most_own(model), rows = batch_rows(model);
         for (int64_t l0 = 0; l0 < most; l0 += rows) {

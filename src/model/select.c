@@ -53,8 +53,7 @@ static void encode(hps_forward *f, int64_t first, int64_t count, int64_t k)
     const int64_t lde = f->model->lde;
     const double begin = omp_get_wtime();
 
-    f->kernels->encode(f->ws, &f->encoder, 0, NULL, count, lde, f->y + first * lde, f->y_norm + first, k,
-                       f->slots.slot + first * k);
+    f->kernels->encode(f->ws, &f->encoder, 0, NULL, count, lde, f->y + first * lde, k, f->slots.slot + first * k);
     f->seconds_encode += omp_get_wtime() - begin;
 }
 

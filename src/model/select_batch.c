@@ -13,8 +13,8 @@ int64_t hps_search(hps_forward *f, MPI_Comm comm, int64_t from, int64_t B, int64
 {
     const double begin = omp_get_wtime();
     hps_searcher *s = f->searcher;
-    int64_t count = f->kernels->encode_above(f->ws, &f->encoder, B, f->model->lde, f->y + from * f->model->lde,
-                                             f->y_norm + from, k, ratio, s->floor, s->capacity, s->hit);
+    int64_t count = f->kernels->encode_above(f->ws, &f->encoder, B, f->model->lde, f->y + from * f->model->lde, k,
+                                             ratio, s->floor, s->capacity, s->hit);
 
     f->seconds_encode += omp_get_wtime() - begin;
     s->hits = count < s->capacity ? count : s->capacity;

@@ -96,18 +96,17 @@ static void update_encoder(hps_trainer *t, const hps_update *u, const hps_state 
 {
     const hps_model *m = t->model;
     hps_forward *f = t->forward;
-    float row_norm, bias;
+    float row_norm;
 
     if (t->sums == NULL) {
         t->kernels->update_encoder(f->ws, u, &f->encoder, m->lde, f->y, t->bias_gradient, W_enc, b_enc, square, column,
-                                   &row_norm, &bias);
+                                   &row_norm);
     } else {
         hps_group_update_encoder(t->sums, t->kernels, f->ws, u, &f->encoder, m->lde, f->y, t->bias_gradient, W_enc,
-                                 b_enc, square, column, &row_norm, &bias);
+                                 b_enc, square, column, &row_norm);
     }
     if (u->apply) {
         f->encoder.row_norm = row_norm;
-        f->encoder.bias = bias;
     }
 }
 

@@ -27,7 +27,6 @@ typedef struct {
     const float *b_enc;    /* [own] */
     const int32_t *latent; /* [own] global numbers, ascending */
     float row_norm;        /* at least the largest |row| */
-    float bias;            /* at least the largest |b_enc| */
 } hps_encoder;
 
 /* Selected latents of a batch, kept by token: token t has slots first[t] .. first[t + 1] - 1, values z > 0. */
@@ -134,10 +133,10 @@ typedef struct {
     /*
      * The k candidates of each token, first in the total order, among the encoder's rows, or among the `count` rows
      * whose local numbers `rows` lists in ascending order (NULL: all): top[t * k ...], sorted, filled up with
-     * HPS_NO_CANDIDATE.  p = hps_dot(y, row) + b_enc.  y [B, ldy], y_norm [B] at least |y|.
+     * HPS_NO_CANDIDATE.  p = hps_dot(y, row) + b_enc.  y [B, ldy].
      */
     void (*encode)(hps_workspace *ws, const hps_encoder *enc, int64_t count, const int32_t *rows, int64_t B,
-                   int64_t ldy, const float *y, const float *y_norm, int64_t k, hps_candidate *top);
+                   int64_t ldy, const float *y, int64_t k, hps_candidate *top);
 
     /*
      * Decodes the rank's w columns and takes the slots' gradients: R[t] = sign * start[t], then R[t] += z w_i in slot
@@ -155,8 +154,7 @@ typedef struct {
      * may rise, up to ratio[t] (at most 1) times the k-th largest of the token; others may then be among the hits.
      */
     int64_t (*encode_above)(hps_workspace *ws, const hps_encoder *enc, int64_t B, int64_t ldy, const float *y,
-                            const float *y_norm, int64_t k, const float *ratio, float *floor, int64_t capacity,
-                            hps_hit *hit);
+                            int64_t k, const float *ratio, float *floor, int64_t capacity, hps_hit *hit);
 
     /* dz_fixed = hps_dot_fixed(w, G[t], w_i, scale[t]) of every slot; G [B, ldg] from this rank's first column on. */
     void (*slot_dots)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
@@ -195,12 +193,12 @@ typedef struct {
      * Encoder rows and biases of the rank's own latents.  Gradient g = sum over families of c * (sum of dz y); that of
      * b_enc is bias_gradient[i] (i global).  *square as above, biases included.  Adds to column[j], over blocks of
      * HPS_BLOCK latents in fixed point (bias_scale), sum_i bias_gradient[i] e_ij of the rows before the update.  With
-     * apply: Adam; *row_norm and *bias become the largest |row| (canonical) and |b_enc| after it.  With u->gradient as above,
+     * apply: Adam; *row_norm becomes the largest |row| (canonical) after it.  With u->gradient as above,
      * pointers to encoder row u->first.
      */
     void (*update_encoder)(hps_workspace *ws, const hps_update *u, const hps_encoder *enc, int64_t ldy, const float *y,
                            const float *bias_gradient, const hps_state *W_enc, const hps_state *b_enc, int64_t *square,
-                           int64_t *column, float *row_norm, float *bias);
+                           int64_t *column, float *row_norm);
 
     /*
      * The sums over families in the two above, as rows G [count, ldg]: of latents first ... first + count - 1, m columns of

@@ -166,12 +166,11 @@ static int64_t encode_tokens(fast_screen *s, bool guessing)
 }
 
 void FAST(encode)(hps_workspace *ws, const hps_encoder *enc, int64_t count, const int32_t *rows, int64_t B, int64_t ldy,
-                  const float *y, const float *y_norm, int64_t k, hps_candidate *top)
+                  const float *y, int64_t k, hps_candidate *top)
 {
     const problem p = {.ldy = ldy, .k = k, .y = y, .top = top};
     const int64_t tokens = fast_task_tokens(ws, B);
 
-    (void)y_norm;
     fast_screen_bounds(ws, enc->own);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(ws->size.threads)
     for (int64_t t0 = 0; t0 < B; t0 += tokens) {

@@ -106,16 +106,14 @@ static void search_tokens(const fast_screen *s)
     }
 }
 
-int64_t FAST(encode_above)(hps_workspace *ws, const hps_encoder *enc, int64_t B, int64_t ldy, const float *y,
-                           const float *y_norm, int64_t k, const float *ratio, float *floor, int64_t capacity,
-                           hps_hit *hit)
+int64_t FAST(encode_above)(hps_workspace *ws, const hps_encoder *enc, int64_t B, int64_t ldy, const float *y, int64_t k,
+                           const float *ratio, float *floor, int64_t capacity, hps_hit *hit)
 {
     int64_t count = 0;
     const search p = {
         .ldy = ldy, .k = k, .y = y, .ratio = ratio, .floor = floor, .capacity = capacity, .hit = hit, .count = &count};
     const int64_t tokens = fast_task_tokens(ws, B);
 
-    (void)y_norm;
     fast_screen_bounds(ws, enc->own);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(ws->size.threads)
     for (int64_t t0 = 0; t0 < B; t0 += tokens) {

@@ -321,18 +321,18 @@ static float largest_row_square(const hps_encoder *enc, int64_t l0, int64_t l1, 
 
 void FAST(update_encoder)(hps_workspace *ws, const hps_update *u, const hps_encoder *enc, int64_t ldy, const float *y,
                           const float *bias_gradient, const hps_state *W_enc, const hps_state *b_enc, int64_t *square,
-                          int64_t *column, float *row_norm, float *bias)
+                          int64_t *column, float *row_norm)
 {
     const encoder_update v = {u, enc, bias_gradient, W_enc, b_enc};
     const int64_t task = task_latents(ws, enc->own);
     int64_t squares = 0;
-    float largest_square = 0, largest_bias = 0;
+    float largest_square = 0;
 
     for (int i = 0; i < ws->size.threads; i++) {
         memset(ws->thread[i].column, 0, (size_t)enc->d * sizeof(int64_t));
     }
 #pragma omp parallel for schedule(dynamic, 1) num_threads(ws->size.threads) \
-    reduction(+ : squares) reduction(max : largest_square, largest_bias)
+    reduction(+ : squares) reduction(max : largest_square)
     for (int64_t l0 = 0; l0 < enc->own; l0 += task) {
         const int64_t l1 = enc->own - l0 < task ? enc->own : l0 + task;
         fast_thread *me = ws->thread + omp_get_thread_num();
@@ -346,9 +346,6 @@ void FAST(update_encoder)(hps_workspace *ws, const hps_update *u, const hps_enco
                 fast_pack_panel(ws, me, &ws->panels, (u->first + b0) / PANEL, enc, b0, b1 - b0, NULL);
             }
         }
-        for (int64_t l = l0; l < l1; l++) {
-            largest_bias = fmaxf(largest_bias, fabsf(b_enc->value[l]));
-        }
     }
     for (int i = 0; i < ws->size.threads; i++) {
         for (int64_t j = 0; j < enc->d; j++) {
@@ -357,7 +354,6 @@ void FAST(update_encoder)(hps_workspace *ws, const hps_update *u, const hps_enco
     }
     *square += squares;
     *row_norm = sqrtf(largest_square) * 1.00001f;
-    *bias = largest_bias;
 }
 
 void FAST(normalise)(hps_workspace *ws, int64_t n, int64_t w, int64_t ldd, const int64_t *norm, double norm_scale,

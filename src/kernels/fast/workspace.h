@@ -67,10 +67,9 @@ struct hps_workspace {
 
 void FAST(prepare)(hps_workspace *ws, const hps_encoder *enc);
 void FAST(encode)(hps_workspace *ws, const hps_encoder *enc, int64_t count, const int32_t *rows, int64_t B, int64_t ldy,
-                  const float *y, const float *y_norm, int64_t k, hps_candidate *top);
-int64_t FAST(encode_above)(hps_workspace *ws, const hps_encoder *enc, int64_t B, int64_t ldy, const float *y,
-                           const float *y_norm, int64_t k, const float *ratio, float *floor, int64_t capacity,
-                           hps_hit *hit);
+                  const float *y, int64_t k, hps_candidate *top);
+int64_t FAST(encode_above)(hps_workspace *ws, const hps_encoder *enc, int64_t B, int64_t ldy, const float *y, int64_t k,
+                           const float *ratio, float *floor, int64_t capacity, hps_hit *hit);
 void FAST(decode)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
                   int64_t first_slots, float sign, int64_t lds, const float *start, const double *scale, bool dz,
                   float *R);
@@ -87,7 +86,7 @@ void FAST(update_decoder)(hps_workspace *ws, const hps_update *u, int64_t n, int
                           const float *parallel, const hps_state *W_dec, int64_t *square, int64_t *norm);
 void FAST(update_encoder)(hps_workspace *ws, const hps_update *u, const hps_encoder *enc, int64_t ldy, const float *y,
                           const float *bias_gradient, const hps_state *W_enc, const hps_state *b_enc, int64_t *square,
-                          int64_t *column, float *row_norm, float *bias);
+                          int64_t *column, float *row_norm);
 void FAST(gradients)(hps_workspace *ws, const hps_update *u, int64_t first, int64_t count, const int32_t *latent,
                      int64_t m, int64_t ldy, const float *y, int64_t ldg, float *G);
 void FAST(normalise)(hps_workspace *ws, int64_t n, int64_t w, int64_t ldd, const int64_t *norm, double norm_scale,

@@ -69,9 +69,8 @@ static void insert(hps_candidate *top, int64_t k, hps_candidate c)
 }
 
 static void encode(hps_workspace *ws, const hps_encoder *enc, int64_t count, const int32_t *rows, int64_t B,
-                   int64_t ldy, const float *y, const float *y_norm, int64_t k, hps_candidate *top)
+                   int64_t ldy, const float *y, int64_t k, hps_candidate *top)
 {
-    (void)y_norm;
     const int64_t m = rows != NULL ? count : enc->own;
 #pragma omp parallel for schedule(dynamic, 8) num_threads(ws->size.threads)
     for (int64_t t = 0; t < B; t++) {
@@ -136,12 +135,10 @@ static float kth_value(const hps_encoder *enc, const float *y, int64_t k)
 }
 
 static int64_t encode_above(hps_workspace *ws, const hps_encoder *enc, int64_t B, int64_t ldy, const float *y,
-                            const float *y_norm, int64_t k, const float *ratio, float *floor, int64_t capacity,
-                            hps_hit *hit)
+                            int64_t k, const float *ratio, float *floor, int64_t capacity, hps_hit *hit)
 {
     int64_t count = 0;
 
-    (void)y_norm;
 #pragma omp parallel for schedule(dynamic, 8) num_threads(ws->size.threads)
     for (int64_t t = 0; t < B; t++) {
         if (k > 0) {
@@ -343,13 +340,13 @@ static void bias_block(const hps_encoder *enc, int64_t l0, int64_t l1, const flo
 
 static void update_encoder(hps_workspace *ws, const hps_update *u, const hps_encoder *enc, int64_t ldy, const float *y,
                            const float *bias_gradient, const hps_state *W_enc, const hps_state *b_enc, int64_t *square,
-                           int64_t *column, float *row_norm, float *bias)
+                           int64_t *column, float *row_norm)
 {
     int64_t squares = 0;
-    float largest_square = 0, largest_bias = 0;
+    float largest_square = 0;
 
 #pragma omp parallel for schedule(dynamic, 1) num_threads(ws->size.threads) \
-    reduction(+ : squares) reduction(max : largest_square, largest_bias)
+    reduction(+ : squares) reduction(max : largest_square)
     for (int64_t l0 = 0; l0 < enc->own; l0 += HPS_BLOCK) {
         const int64_t l1 = l0 + HPS_BLOCK < enc->own ? l0 + HPS_BLOCK : enc->own;
         float *g = ws->row + omp_get_thread_num() * ws->ld;
@@ -369,12 +366,10 @@ static void update_encoder(hps_workspace *ws, const hps_update *u, const hps_enc
             }
             const float row_square = hps_dot(enc->d, e, e);
             largest_square = fmaxf(largest_square, isfinite(row_square) ? row_square : INFINITY);
-            largest_bias = fmaxf(largest_bias, fabsf(b_enc->value[l]));
         }
     }
     *square += squares;
     *row_norm = sqrtf(largest_square) * 1.00001f;
-    *bias = largest_bias;
 }
 
 static void normalise(hps_workspace *ws, int64_t n, int64_t w, int64_t ldd, const int64_t *norm, double norm_scale,
