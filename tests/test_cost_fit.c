@@ -151,7 +151,7 @@ static void through_file(const char *directory)
     CHECK(hps_calibration_read(path, &back) == HPS_OK);
     CHECK(!back.assumed && !back.network_assumed && back.network.latency == 2.5e-6);
     CHECK(memcmp(back.coefficient, fitted.coefficient, sizeof(back.coefficient)) == 0);
-    CHECK(back.count == CASES && back.library_bytes == fitted.library_bytes);
+    CHECK(back.count == CASES && back.libraries == fitted.libraries);
     for (int64_t m = 0; m < CASES && back.count == CASES; m++) {
         double a[HPS_COST_FEATURES], b[HPS_COST_FEATURES];
         for (int p = 0; p < HPS_PHASES; p++) {

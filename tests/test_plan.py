@@ -142,7 +142,7 @@ with program.Directory() as directory:
     tap.check(out.splitlines()[0].startswith("figures   assumed, not measured") and facts["assumed"],
               "the first line says what is assumed", out)
     bench = {"format": "hpsae bench 1", "host": "h", "cpu": "c", "backend": "b", "ranks": 4, "ranks_per_node": 4,
-             "threads": 8, "library_bytes": 50 * MIB, "limits": {}, "coefficients": {}, "measured": []}
+             "threads": 8, "libraries": 50 * MIB, "limits": {}, "coefficients": {}, "measured": []}
     for limit in ("screen_flops", "float32_flops", "memory_bytes", "latency", "allreduce_bytes", "merge_pairs",
                   "read_bytes"):
         bench["limits"][limit] = 1e9

@@ -13,6 +13,16 @@ int hps_schema_find(const char *path)
     return -1;
 }
 
+const char *hps_config_word(const char *path, unsigned value)
+{
+    const hps_word *word = hps_schema[hps_schema_find(path)].words;
+
+    while (word->text != NULL && word->value != value) {
+        word++;
+    }
+    return word->text;
+}
+
 bool hps_schema_section(const char *path)
 {
     const size_t length = strlen(path);

@@ -6,20 +6,36 @@
 
 enum { LATENTS_MAX = 2147483646, BATCH_MAX = 16777216 };
 
-#define WORDS(name, ...) static const hps_word name[] = {__VA_ARGS__, {NULL, 0}}
-WORDS(scales, {"none", HPS_SCALE_NONE}, {"dataset", HPS_SCALE_DATASET}, {"token", HPS_SCALE_TOKEN});
-WORDS(selects, {"topk", HPS_SELECT_TOPK}, {"batch_topk", HPS_SELECT_BATCH_TOPK}, {"gradient", HPS_SELECT_GRADIENT});
-WORDS(objectives, {"plain", HPS_OBJECTIVE_PLAIN}, {"multi_topk", HPS_OBJECTIVE_MULTI_TOPK},
-      {"hierarchical", HPS_OBJECTIVE_HIERARCHICAL}, {"matryoshka", HPS_OBJECTIVE_MATRYOSHKA});
-WORDS(backends, {"auto", HPS_BACKEND_AUTO}, {"ref", HPS_BACKEND_REF}, {"portable", HPS_BACKEND_PORTABLE},
-      {"avx2", HPS_BACKEND_AVX2}, {"avx512", HPS_BACKEND_AVX512}, {"avx512vnni", HPS_BACKEND_AVX512VNNI},
-      {"avx512bf16", HPS_BACKEND_AVX512BF16}, {"amx", HPS_BACKEND_AMX});
-WORDS(rows, {"holdout", HPS_ROWS_HOLDOUT}, {"train", HPS_ROWS_TRAIN}, {"all", HPS_ROWS_ALL});
-WORDS(formats_in, {"auto", HPS_FORMAT_AUTO}, {"saelens", HPS_FORMAT_SAELENS}, {"sparsify", HPS_FORMAT_SPARSIFY});
-WORDS(formats_out, {"saelens", HPS_FORMAT_SAELENS}, {"sparsify", HPS_FORMAT_SPARSIFY});
-WORDS(dtypes_kept, {"keep", HPS_STORE_KEEP}, {"float16", HPS_STORE_FLOAT16}, {"bfloat16", HPS_STORE_BFLOAT16},
-      {"float32", HPS_STORE_FLOAT32});
-WORDS(dtypes, {"float16", HPS_STORE_FLOAT16}, {"bfloat16", HPS_STORE_BFLOAT16}, {"float32", HPS_STORE_FLOAT32});
+static const hps_word scales[] = {
+    {"none", HPS_SCALE_NONE}, {"dataset", HPS_SCALE_DATASET}, {"token", HPS_SCALE_TOKEN}, {NULL, 0}};
+static const hps_word selects[] = {
+    {"topk", HPS_SELECT_TOPK}, {"batch_topk", HPS_SELECT_BATCH_TOPK}, {"gradient", HPS_SELECT_GRADIENT}, {NULL, 0}};
+static const hps_word objectives[] = {{"plain", HPS_OBJECTIVE_PLAIN},
+                                      {"multi_topk", HPS_OBJECTIVE_MULTI_TOPK},
+                                      {"hierarchical", HPS_OBJECTIVE_HIERARCHICAL},
+                                      {"matryoshka", HPS_OBJECTIVE_MATRYOSHKA},
+                                      {NULL, 0}};
+static const hps_word backends[] = {{"auto", HPS_BACKEND_AUTO},
+                                    {"ref", HPS_BACKEND_REF},
+                                    {"portable", HPS_BACKEND_PORTABLE},
+                                    {"avx2", HPS_BACKEND_AVX2},
+                                    {"avx512", HPS_BACKEND_AVX512},
+                                    {"avx512vnni", HPS_BACKEND_AVX512VNNI},
+                                    {"avx512bf16", HPS_BACKEND_AVX512BF16},
+                                    {"amx", HPS_BACKEND_AMX},
+                                    {NULL, 0}};
+static const hps_word rows[] = {
+    {"holdout", HPS_ROWS_HOLDOUT}, {"train", HPS_ROWS_TRAIN}, {"all", HPS_ROWS_ALL}, {NULL, 0}};
+static const hps_word formats_in[] = {
+    {"auto", HPS_FORMAT_AUTO}, {"saelens", HPS_FORMAT_SAELENS}, {"sparsify", HPS_FORMAT_SPARSIFY}, {NULL, 0}};
+static const hps_word formats_out[] = {{"saelens", HPS_FORMAT_SAELENS}, {"sparsify", HPS_FORMAT_SPARSIFY}, {NULL, 0}};
+static const hps_word dtypes_kept[] = {{"keep", HPS_STORE_KEEP},
+                                       {"float16", HPS_STORE_FLOAT16},
+                                       {"bfloat16", HPS_STORE_BFLOAT16},
+                                       {"float32", HPS_STORE_FLOAT32},
+                                       {NULL, 0}};
+static const hps_word dtypes[] = {
+    {"float16", HPS_STORE_FLOAT16}, {"bfloat16", HPS_STORE_BFLOAT16}, {"float32", HPS_STORE_FLOAT32}, {NULL, 0}};
 
 const hps_key hps_schema[] = {
     {"output", HPS_KEY_STRING, AT(output), .needed = HPS_FOR_TRAIN,

@@ -34,14 +34,10 @@ static const struct {
 };
 enum { TABLES = sizeof(table) / sizeof(table[0]) };
 
-static const char *const names[] = {[HPS_BACKEND_AUTO] = "auto",
-                                    [HPS_BACKEND_REF] = "ref",
-                                    [HPS_BACKEND_PORTABLE] = "portable",
-                                    [HPS_BACKEND_AVX2] = "avx2",
-                                    [HPS_BACKEND_AVX512] = "avx512",
-                                    [HPS_BACKEND_AVX512VNNI] = "avx512vnni",
-                                    [HPS_BACKEND_AVX512BF16] = "avx512bf16",
-                                    [HPS_BACKEND_AMX] = "amx"};
+static bool is(const hps_kernels *kernels, hps_backend backend)
+{
+    return strcmp(kernels->name, hps_config_word("kernels.backend", backend)) == 0;
+}
 
 #ifdef __x86_64__
 
@@ -113,14 +109,12 @@ static double screen_rate(const hps_kernels *k)
     return best;
 }
 
-/* Bytes leave three times as many latents to rescue as bf16 does, so they must be faster by more than that costs. */
+/* Bytes leave about three times as many latents to rescue as bf16 does: they must be faster by more than that costs. */
 static double worth(const hps_kernels *k)
 {
     static const double bytes = 0.8;
 
-    return strcmp(k->name, names[HPS_BACKEND_REF]) == 0
-               ? 0
-               : screen_rate(k) * (strcmp(k->name, names[HPS_BACKEND_AVX512VNNI]) == 0 ? bytes : 1);
+    return is(k, HPS_BACKEND_REF) ? 0 : screen_rate(k) * (is(k, HPS_BACKEND_AVX512VNNI) ? bytes : 1);
 }
 
 static const hps_kernels *fastest(int count, const hps_kernels *const *all)
@@ -150,16 +144,16 @@ hps_status hps_kernels_choose(hps_backend backend, const hps_kernels **kernels)
     }
     *kernels = NULL;
     for (int i = 0; i < count; i++) {
-        if (strcmp(all[i]->name, names[backend]) == 0) {
+        if (is(all[i], backend)) {
             *kernels = all[i]; /* of ref: for the best instruction set */
-        } else if (strcmp(all[i]->name, names[HPS_BACKEND_REF]) != 0) {
+        } else if (!is(all[i], HPS_BACKEND_REF)) {
             const size_t length = strlen(has);
             snprintf(has + length, sizeof(has) - length, ", %s", all[i]->name);
         }
     }
     if (*kernels == NULL) {
-        return hps_fail(HPS_ECONFIG, "kernels.backend: this CPU cannot run %s; it can run auto, ref%s", names[backend],
-                        has);
+        return hps_fail(HPS_ECONFIG, "kernels.backend: this CPU cannot run %s; it can run auto, ref%s",
+                        hps_config_word("kernels.backend", backend), has);
     }
     return HPS_OK;
 }

@@ -8,12 +8,9 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const selects[] = {
-    [HPS_SELECT_TOPK] = "topk", [HPS_SELECT_BATCH_TOPK] = "batch_topk", [HPS_SELECT_GRADIENT] = "gradient"};
-
 const char *hps_select_name(hps_select select)
 {
-    return selects[select];
+    return hps_config_word("model.select", select);
 }
 
 void hps_head_take_selection(const hps_model *model, hps_checkpoint_head *head)
@@ -64,7 +61,7 @@ static hps_status put_prefixes(hid_t file, const hps_checkpoint_head *head)
 
 hps_status hps_head_write_selection(hid_t file, const hps_checkpoint_head *head)
 {
-    HPS_TRY(hps_h5_set_fixed_text(file, "select", selects[head->select]));
+    HPS_TRY(hps_h5_set_fixed_text(file, "select", hps_select_name(head->select)));
     HPS_TRY(hps_h5_set_real(file, "alpha", head->alpha));
     HPS_TRY(hps_h5_set_real(file, "beta", head->beta));
     HPS_TRY(hps_h5_set_real(file, "threshold", head->threshold));
@@ -78,8 +75,8 @@ static hps_status get_select(hid_t file, hps_select *select)
     if (!hps_h5_get_fixed_text(file, "select", &text)) {
         return hps_fail(HPS_EFORMAT, "attribute select is missing or of the wrong kind");
     }
-    int found = (int)(sizeof(selects) / sizeof(selects[0])) - 1;
-    while (found >= 0 && strcmp(text, selects[found]) != 0) {
+    int found = HPS_SELECT_GRADIENT; /* the last */
+    while (found >= 0 && strcmp(text, hps_select_name((hps_select)found)) != 0) {
         found--;
     }
     *select = (hps_select)found;

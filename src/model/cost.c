@@ -18,7 +18,7 @@ static const hps_calibration builtin = {
     .ranks = 8,
     .ranks_per_node = 8,
     .threads = 8,
-    .library_bytes = 23 << 20,
+    .libraries = 23 << 20,
     .limits = {.screen_flops = 2.5e11,
                .float32_flops = 1e11,
                .memory_bytes = 4e10,

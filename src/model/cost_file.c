@@ -8,7 +8,6 @@
 #include <string.h>
 
 static const char FORMAT[] = "hpsae bench 1";
-static const char *const selects[] = {"topk", "batch_topk", "gradient"};
 
 /* One number of a case: how it is called, and where it stands. */
 typedef struct {
@@ -46,7 +45,7 @@ static json_t *case_json(const hps_cost_case *c)
     for (int i = 0; i < ENTRIES; i++) {
         json_object_set_new(object, e[i].name, json_integer(e[i].value));
     }
-    json_object_set_new(object, "select", json_string(selects[c->select]));
+    json_object_set_new(object, "select", json_string(hps_config_word("model.select", c->select)));
     return object;
 }
 
@@ -85,7 +84,7 @@ json_t *hps_calibration_json(const hps_calibration *c)
     const hps_cost_limits *l = &c->limits;
     json_t *root = json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:i,s:I}", "format", FORMAT, "host", c->host, "cpu", c->cpu,
                              "backend", c->backend, "ranks", c->ranks, "ranks_per_node", c->ranks_per_node, "threads",
-                             c->threads, "library_bytes", (json_int_t)c->library_bytes);
+                             c->threads, "libraries", (json_int_t)c->libraries);
 
     if (root == NULL) {
         return NULL;
@@ -167,7 +166,7 @@ static void take_text(const json_t *object, const char *key, char text[HPS_COST_
 static hps_status take_head(const place *at, const json_t *root, hps_calibration *c)
 {
     const char *format = json_string_value(json_object_get(root, "format"));
-    const json_t *library = json_object_get(root, "library_bytes");
+    const json_t *library = json_object_get(root, "libraries");
 
     if (format == NULL || strcmp(format, FORMAT) != 0) {
         return hps_fail(HPS_EFORMAT,
@@ -182,7 +181,7 @@ static hps_status take_head(const place *at, const json_t *root, hps_calibration
     HPS_TRY(take_int(at, root, "ranks_per_node", &c->ranks_per_node));
     HPS_TRY(take_int(at, root, "threads", &c->threads));
     if (json_is_integer(library) && json_integer_value(library) > 0) {
-        c->library_bytes = json_integer_value(library);
+        c->libraries = json_integer_value(library);
     }
     return HPS_OK;
 }
@@ -239,7 +238,7 @@ static hps_status take_case(const place *at, const json_t *object, hps_cost_case
     for (int i = 0; i < ENTRIES; i++) {
         HPS_TRY(take_count(at, object, e[i].name, least[i], i < 6 ? INT64_MAX / 4096 : 1 << 24, &e[i].value));
     }
-    while (s < 3 && (select == NULL || strcmp(select, selects[s]) != 0)) {
+    while (s < 3 && (select == NULL || strcmp(select, hps_config_word("model.select", (unsigned)s)) != 0)) {
         s++;
     }
     if (s == 3) {

@@ -22,9 +22,8 @@ void hps_training_introduce(const hps_training *t)
         hps_log("train", "%d data groups of %d ranks, each with %lld tokens of a batch", t->grid.R, t->grid.P,
                 (long long)(t->options.B / t->grid.R));
     }
-    hps_log("train", "%d ranks of %d threads, kernels %s (%s), lr %.3g, inputs scaled by %.5g, V %.5g",
-            t->grid.R * t->grid.P, t->options.threads, t->kernels->name, t->kernels->isa, t->options.lr, m->scale,
-            t->options.V);
+    hps_log("train", "%d ranks of %d threads, kernels %s, lr %.3g, inputs scaled by %.5g, V %.5g",
+            t->grid.R * t->grid.P, t->options.threads, t->kernels->name, t->options.lr, m->scale, t->options.V);
     hps_log("train",
             "memory a rank: parameters and moments %.1f MiB, buffers %.1f MiB, at the start %.1f MiB more, "
             "libraries %.1f MiB",

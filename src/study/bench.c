@@ -15,9 +15,6 @@
 /* Seconds of a part when nothing is said; of them the limits take a share before the steps and as much after. */
 static const double STEPS_SECONDS = 20, PART_SECONDS = 60, LIMITS_SHARE = 0.15;
 
-static const char *const select_words[] = {"topk", "batch_topk", "gradient"};
-static const char *const objective_words[] = {"plain", "multi_topk", "hierarchical", "matryoshka"};
-
 typedef struct {
     MPI_Comm world;
     const hps_config *config;
@@ -59,7 +56,7 @@ static void count_ranks(bench *b)
     MPI_Comm node;
 
     HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, &resident, 1, MPI_INT64_T, MPI_MAX, b->world));
-    b->limits.library_bytes = resident > 0 ? resident : 0;
+    b->limits.libraries = resident > 0 ? resident : 0;
     HPS_MPI(MPI_Comm_rank(b->world, &b->rank));
     HPS_MPI(MPI_Comm_size(b->world, &b->ranks));
     HPS_MPI(MPI_Comm_split_type(b->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
@@ -84,7 +81,9 @@ static void describe(bench *b, const hps_bench_case *c)
     hps_fact facts[HPS_BUILD_FACTS];
     char host[256] = "";
     const char *cpu = cpu_name(facts);
+    int64_t most = hps_memory_live(); /* of the rank that holds most */
 
+    HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_INT64_T, MPI_MAX, b->world));
     gethostname(host, sizeof(host) - 1);
     b->out =
         json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:i,s:{s:i,s:i},s:{s:s,s:s}}", "format", "hpsae bench report 1", "version",
@@ -94,14 +93,14 @@ static void describe(bench *b, const hps_bench_case *c)
     json_object_set_new(b->out, "case",
                         json_pack("{s:I,s:I,s:I,s:I,s:s,s:s,s:s}", "latents", (json_int_t)c->size.n, "d",
                                   (json_int_t)c->size.d, "k", (json_int_t)c->size.k, "batch", (json_int_t)c->size.B,
-                                  "select", select_words[c->config.model.select], "objective",
-                                  objective_words[c->config.train.objective], "data",
+                                  "select", hps_config_word("model.select", c->config.model.select), "objective",
+                                  hps_config_word("train.objective", c->config.train.objective), "data",
                                   c->feed != NULL ? c->dataset.info->hook : "random"));
-    hps_log("bench", "%lld latents, d %lld, k %lld, %lld tokens a step of %s; %d ranks of %d threads, kernels %s (%s)",
+    hps_log("bench", "%lld latents, d %lld, k %lld, %lld tokens a step of %s; %d ranks of %d threads, kernels %s",
             (long long)c->size.n, (long long)c->size.d, (long long)c->size.k, (long long)c->size.B,
             c->feed != NULL ? c->dataset.info->hook : "random data", b->ranks, (int)c->config.grid.threads,
-            c->size.kernels->name, c->size.kernels->isa);
-    hps_log("bench", "memory a rank: %.1f MiB", (double)hps_memory_live() / 1048576);
+            c->size.kernels->name);
+    hps_log("bench", "memory a rank: %.1f MiB", (double)most / 1048576);
 }
 
 static double seconds_of(const bench *b, double otherwise)

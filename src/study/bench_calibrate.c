@@ -178,7 +178,7 @@ static void set_head(MPI_Comm world, const hps_bench_size *size, const hps_bench
     HPS_MPI(MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
     HPS_MPI(MPI_Comm_size(node, &c->ranks_per_node));
     HPS_MPI(MPI_Comm_free(&node));
-    c->library_bytes = limits->library_bytes;
+    c->libraries = limits->libraries;
     c->limits = (hps_cost_limits){.latency = 0};
     hps_bench_limits_cost(limits, c->threads, &c->limits);
 }

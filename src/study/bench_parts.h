@@ -108,7 +108,7 @@ typedef struct {
 
 typedef struct {
     hps_bench_figure of[HPS_LIMITS];
-    int64_t library_bytes; /* resident in a rank before it allocated, the most of all ranks; 0: not known */
+    int64_t libraries; /* resident in a rank before it allocated, the most of all ranks; 0: not known */
 } hps_bench_limits;
 
 /*

@@ -136,16 +136,16 @@ static hps_status rank_memory(const question *q, const hps_cost_case *size, hps_
  * What the libraries take once a run is under way, as seen with Open MPI 4.1 and its MPI-IO: a mailbox for each rank of the
  * node, and, from three ranks on, the buffers through which a few of them write for all.
  */
-static int64_t library_bytes(const hps_plan *plan, const hps_cost_case *size)
+static int64_t libraries_of(const hps_plan *plan, const hps_cost_case *size)
 {
     const int64_t mailbox = 7 << 19, collective = 36 << 20, ranks = (int64_t)size->R * size->P;
 
-    return plan->machine.library_bytes + ranks / size->nodes * mailbox + (size->P > 2 ? collective : 0);
+    return plan->machine.libraries + ranks / size->nodes * mailbox + (size->P > 2 ? collective : 0);
 }
 
 static int64_t all_bytes(const hps_plan *plan, const hps_cost_case *size, const hps_memory_plan *m)
 {
-    return m->state + m->buffers + m->starting + library_bytes(plan, size);
+    return m->state + m->buffers + m->starting + libraries_of(plan, size);
 }
 
 static int64_t rank_bytes(void *context, const hps_cost_case *size)
@@ -293,7 +293,7 @@ static hps_status fill(const hps_plan_request *r, hps_plan *plan)
 
     question q = {.plan = plan, .config = *c};
     HPS_TRY(rank_memory(&q, &plan->grid.size, &plan->rank));
-    plan->libraries = library_bytes(plan, &plan->grid.size);
+    plan->libraries = libraries_of(plan, &plan->grid.size);
     plan->rank_bytes = all_bytes(plan, &plan->grid.size, &plan->rank);
     plan->fits = plan->node_limit <= 0 || (double)plan->rank_bytes * r->ranks_per_node <= plan->node_limit;
     predict(r, plan);

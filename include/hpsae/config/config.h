@@ -243,6 +243,9 @@ hps_status hps_config_save(MPI_Comm comm, const hps_config *config, const char *
  */
 void hps_config_help(FILE *file, const char *command);
 
+/* Local.  How a configuration spells a value of a key that takes words ("model.select"). */
+const char *hps_config_word(const char *path, unsigned value);
+
 /*
  * Local.  A hash (64 bits, FNV-1a) of the keys on which the bits of a training run depend (not of paths, limits,
  * checkpoint cadence, grid, backend): what a checkpoint must share with the run that resumes from it.  Of a resolved

@@ -57,7 +57,7 @@ typedef struct {
     bool network_assumed; /* the network's figures were not measured */
     char host[HPS_COST_TEXT], cpu[HPS_COST_TEXT], backend[HPS_COST_TEXT];
     int ranks, ranks_per_node, threads; /* of the measurement */
-    int64_t library_bytes;              /* resident in a rank before it allocates; 0: not known */
+    int64_t libraries;                  /* resident in a rank before it allocates; 0: not known */
     hps_cost_limits limits;
     hps_cost_network network;
     double coefficient[HPS_PHASES][HPS_COST_FEATURES]; /* seconds of one, >= 0 */
