@@ -24,6 +24,10 @@ static const hps_word backends[] = {{"auto", HPS_BACKEND_AUTO},
                                     {"avx512bf16", HPS_BACKEND_AVX512BF16},
                                     {"amx", HPS_BACKEND_AMX},
                                     {NULL, 0}};
+static const hps_word methods[] = {
+    {"none", HPS_ENSEMBLE_NONE}, {"bagging", HPS_ENSEMBLE_BAGGING}, {"boosting", HPS_ENSEMBLE_BOOSTING}, {NULL, 0}};
+static const hps_word residuals[] = {{"file", HPS_RESIDUALS_FILE}, {"live", HPS_RESIDUALS_LIVE}, {NULL, 0}};
+static const hps_word keeps[] = {{"last", HPS_KEEP_LAST}, {"all", HPS_KEEP_ALL}, {NULL, 0}};
 static const hps_word rows[] = {
     {"holdout", HPS_ROWS_HOLDOUT}, {"train", HPS_ROWS_TRAIN}, {"all", HPS_ROWS_ALL}, {NULL, 0}};
 static const hps_word formats_in[] = {
@@ -117,6 +121,8 @@ const hps_key hps_schema[] = {
      .help = "decay of the running average of the weights; 0: no average"},
     {"train.seed", HPS_KEY_INT, AT(train.seed), "1", RANGE(0, ANY), .hashed = true, .used = HPS_FOR_TRAIN,
      .help = "every random number of the run follows from it"},
+    {"train.weight_seed", HPS_KEY_INT, AT(train.weight_seed), "auto", RANGE(0, ANY), .automatic = true, .hashed = true,
+     .later = true, .used = HPS_FOR_TRAIN, .help = "of the initial parameters alone; auto: train.seed"},
     {"train.encoder_scale", HPS_KEY_REAL, AT(train.encoder_scale), "1", RANGE(0, ANY), .above = true, .automatic = true,
      .hashed = true, .used = HPS_FOR_TRAIN,
      .help = "initial norm of the encoder's rows; auto: so that reconstructions have the inputs' mean norm"},
@@ -146,6 +152,27 @@ const hps_key hps_schema[] = {
      .help = "read the next batch while a step computes; the result is the same bits"},
     {"train.resume", HPS_KEY_STRING, AT(train.resume), "auto", .used = HPS_FOR_TRAIN,
      .help = "auto: from the newest checkpoint in output, if any; never; or the path of a checkpoint"},
+
+    {"ensemble.method", HPS_KEY_WORD, AT(ensemble.method), "none", .words = methods, .hashed = true, .later = true,
+     .used = HPS_FOR_TRAIN,
+     .help = "bagging: members differ in the seed of their weights; boosting: each is trained on what those before it "
+             "leave (Gadgil, Lin, Lee 2025)"},
+    {"ensemble.members", HPS_KEY_INT, AT(ensemble.members), "1", RANGE(1, HPS_MEMBERS_MAX), .used = HPS_FOR_TRAIN,
+     .help = "how many; more may be added later"},
+    {"ensemble.latents", HPS_KEY_INTS, AT(ensemble.latents), "[]", RANGE(1, LATENTS_MAX), .used = HPS_FOR_TRAIN,
+     .help = "boosting: model.latents of each stage; []: of all alike"},
+    {"ensemble.k", HPS_KEY_INTS, AT(ensemble.k), "[]", RANGE(1, LATENTS_MAX), .used = HPS_FOR_TRAIN,
+     .help = "boosting: model.k of each stage; []: of all alike"},
+    {"ensemble.groups", HPS_KEY_INT, AT(ensemble.groups), "auto", RANGE(1, HPS_MEMBERS_MAX), .automatic = true,
+     .used = HPS_FOR_TRAIN, .unit = "groups of ranks",
+     .help = "bagging: that train members side by side; auto: the most that divide members and ranks"},
+    {"ensemble.together", HPS_KEY_BOOL, AT(ensemble.together), "true", .used = HPS_FOR_TRAIN,
+     .help = "bagging: a group reads each batch once for all its members, which takes the memory of all; false: one "
+             "after another"},
+    {"ensemble.residuals", HPS_KEY_WORD, AT(ensemble.residuals), "file", .words = residuals, .used = HPS_FOR_TRAIN,
+     .help = "boosting: written once before a stage, or computed anew for every batch; the same bits"},
+    {"ensemble.keep", HPS_KEY_WORD, AT(ensemble.keep), "last", .words = keeps, .used = HPS_FOR_TRAIN,
+     .help = "boosting: of the files of residuals, the input of the last stage or of all stages"},
 
     {"grid.threads", HPS_KEY_INT, AT(grid.threads), "auto", RANGE(1, 4096), .automatic = true, .used = HPS_FOR_ALL,
      .help = "OpenMP threads a rank; auto: what OMP_NUM_THREADS or the binding allows"},

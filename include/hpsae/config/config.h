@@ -32,6 +32,9 @@ typedef enum {
     HPS_BACKEND_AVX512BF16,
     HPS_BACKEND_AMX
 } hps_backend;
+typedef enum { HPS_ENSEMBLE_NONE, HPS_ENSEMBLE_BAGGING, HPS_ENSEMBLE_BOOSTING } hps_ensemble_method;
+typedef enum { HPS_RESIDUALS_FILE, HPS_RESIDUALS_LIVE } hps_residuals;
+typedef enum { HPS_KEEP_LAST, HPS_KEEP_ALL } hps_keep;
 typedef enum { HPS_ROWS_HOLDOUT, HPS_ROWS_TRAIN, HPS_ROWS_ALL } hps_rows;
 typedef enum { HPS_FORMAT_AUTO, HPS_FORMAT_SAELENS, HPS_FORMAT_SPARSIFY } hps_format;
 typedef enum { HPS_STORE_KEEP, HPS_STORE_FLOAT16, HPS_STORE_BFLOAT16, HPS_STORE_FLOAT32 } hps_store_dtype;
@@ -43,6 +46,7 @@ typedef struct {
 } hps_list;
 
 enum { HPS_PREFIXES_MAX = 32 }; /* most sizes of a Matryoshka dictionary */
+enum { HPS_MEMBERS_MAX = 1024 };
 
 /* A list of whole numbers. */
 typedef struct {
@@ -101,6 +105,7 @@ typedef struct {
         double clip; /* global gradient norm; 0: no clip */
         double ema;  /* decay of the weight average; 0: none */
         int64_t seed;
+        int64_t weight_seed;  /* of the initial parameters alone; auto: seed */
         double encoder_scale; /* initial norm of the encoder's rows; auto: reconstructions have the inputs' mean norm */
         int64_t sample;       /* tokens of the sample for the geometric median, the initial scale and V */
         struct {
@@ -119,6 +124,16 @@ typedef struct {
         bool read_ahead;    /* the next batch is read while a step computes */
         char *resume;       /* auto | never | PATH */
     } train;
+
+    struct {
+        hps_ensemble_method method;
+        int64_t members;
+        hps_ints latents, k; /* of each stage; empty: model.latents, model.k */
+        int64_t groups;      /* bagging: groups of ranks that train members side by side; auto: gcd(members, ranks) */
+        bool together;       /* bagging: a group's members take each batch in turn, else one is trained after another */
+        hps_residuals residuals;
+        hps_keep keep; /* of residuals in files */
+    } ensemble;
 
     struct {
         int64_t threads; /* auto: what OMP_NUM_THREADS or the binding allows */
