@@ -32,10 +32,12 @@ class Member:
         self.checksum = about["checksum_values"]
         self.checksum = self.checksum.decode() if isinstance(self.checksum, bytes) else self.checksum
 
-    def codes(self, x):
-        """Z [T, n] in the units of x, and whether float32 cannot blur the choice of a row's latents."""
+    def codes(self, x, blurred=0.0):
+        """Z [T, n] in the units of x, and whether float32 cannot blur the choice of a row's latents; x is what float32
+        left of numbers as large as `blurred` [T]."""
         p = sae.preactivations(self.params, x)
-        size = np.linalg.norm(x - self.params.b_dec, axis=1) * np.linalg.norm(self.params.W_enc, axis=1).max()
+        size = np.linalg.norm(x - self.params.b_dec, axis=1) + blurred
+        size = size * np.linalg.norm(self.params.W_enc, axis=1).max()
         blur = LAST_DIGITS * self.d**0.5 * (size + np.abs(self.params.b_enc).max())
         if self.by_threshold:
             return metrics.above(p, self.threshold), np.abs(p - self.threshold).min(axis=1) > blur
@@ -43,8 +45,8 @@ class Member:
         clear = (ranked[:, self.k - 1] - np.maximum(ranked[:, self.k], 0) > blur) | (ranked[:, self.k - 1] < -blur)
         return metrics.by_rank(p, self.k, p), clear & (np.abs(p).min(axis=1) > blur)
 
-    def forward(self, x):
-        Z, clear = self.codes(x)
+    def forward(self, x, blurred=0.0):
+        Z, clear = self.codes(x, blurred)
         return metrics.rebuild(self.params, Z), Z, clear
 
 
@@ -60,7 +62,7 @@ class Ensemble:
         """What each member gives [J, T, d], the codes [T, all latents] with coefficients, and the rows that are clear."""
         given, codes, clear, left = [], [], np.ones(len(x), dtype=bool), x
         for m in self.members:
-            xhat, Z, sure = m.forward(left)
+            xhat, Z, sure = m.forward(left, np.linalg.norm(x, axis=1))
             given.append(xhat)
             codes.append(Z)
             clear &= sure
@@ -75,22 +77,22 @@ class Ensemble:
 
 
 def train(directory, run, **keys):
-    """One run; returns its directory."""
-    config = trained.write_config(directory, output=run, **keys)
+    """One run on the directory's store, unless the keys name another; returns its own directory."""
+    store = {"data__store": os.path.join(directory, "store.h5")}
+    config = trained.write_config(os.path.dirname(run), output=run, **{**store, **keys})
     status, out, err = program.run(2, "train", config)
     tap.check(status == 0, f"{os.path.basename(run)} trains", f"status {status}\n{out}{err}")
     return run
 
 
-def write_file(directory, method, runs, hook="test", **changes):
+def write_file(directory, method, runs):
     """ensemble.json for runs below the directory."""
     members = [Member(run) for run in runs]
     about = {"format": "hpsae-ensemble", "format_version": 1, "method": method, "members": len(runs),
-             "d": members[0].d, "hook": hook, "store": [], "store_identity": "0" * 16, "config_hash": "0" * 16,
+             "d": members[0].d, "hook": "test", "store": [], "store_identity": "0" * 16, "config_hash": "0" * 16,
              "variance": None,
              "member": [{"directory": os.path.basename(run), "complete": True, "checksum": m.checksum, "n": m.n,
                          "k": m.k, "config_hash": "0" * 16, "ev": None} for run, m in zip(runs, members)]}
-    about.update(changes)
     with open(os.path.join(directory, "ensemble.json"), "w", encoding="utf-8") as file:
         json.dump(about, file)
     return Ensemble(method, runs)
