@@ -4,5 +4,10 @@
 
 hps_status hps_cmd_train(hps_context *context)
 {
-    return hps_train(context->world, context->config, context->argc, context->argv, context->dry_run);
+    const hps_config *c = context->config;
+    const hps_train_member member = {.config = context->config, .name = "train"};
+    const hps_train_job job = {
+        .dry_run = context->dry_run, .argc = context->argc, .argv = context->argv, .stop = c->output};
+
+    return hps_train(context->world, 1, &member, &job, NULL);
 }

@@ -45,7 +45,7 @@ static bool stop_file(const char *directory)
     return hps_path_join(directory, "stop", path) == HPS_OK && access(path, F_OK) == 0;
 }
 
-hps_wish hps_wish_now(int rank, const char *directory, double max_minutes, double save_seconds, double last_save)
+hps_wish hps_wish_now(int rank, const hps_train_job *job, double max_minutes, double save_seconds, double last_save)
 {
     if (signalled) {
         return HPS_STOP_SIGNAL;
@@ -53,11 +53,14 @@ hps_wish hps_wish_now(int rank, const char *directory, double max_minutes, doubl
     if (rank != 0) {
         return HPS_GO_ON;
     }
-    if (stop_file(directory)) {
+    if (stop_file(job->stop)) {
         return HPS_STOP_FILE;
     }
     if (max_minutes > 0 && hps_elapsed() >= 60 * max_minutes) {
         return HPS_STOP_TIME;
+    }
+    if (job->asked != NULL && job->asked(job->context)) {
+        return HPS_STOP_OTHER;
     }
     return save_seconds > 0 && hps_elapsed() - last_save >= save_seconds ? HPS_SAVE : HPS_GO_ON;
 }
@@ -67,6 +70,7 @@ const char *hps_wish_words(hps_wish wish)
     static const char *const words[] = {
         [HPS_GO_ON] = "nothing",
         [HPS_SAVE] = "a checkpoint is due",
+        [HPS_STOP_OTHER] = "another part of the job ended early",
         [HPS_STOP_TIME] = "train.max_minutes has passed",
         [HPS_STOP_FILE] = "there is a file `stop` in the output directory",
         [HPS_STOP_SIGNAL] = "a signal asked for it",
