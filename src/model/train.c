@@ -11,7 +11,6 @@
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 static const double PROGRESS_SECONDS = 5;
 
@@ -163,10 +162,8 @@ static hps_status after_step(hps_training *t, hps_wish wish, double *saved)
 
 static hps_status stop(const hps_training *t, hps_wish wish, int rank)
 {
-    char path[HPS_PATH_MAX];
-
-    if (wish == HPS_STOP_FILE && rank == 0 && hps_path_join(t->job->stop, "stop", path) == HPS_OK) {
-        unlink(path);
+    if (wish == HPS_STOP_FILE && rank == 0) {
+        hps_wish_obeyed(&t->job->ends);
     }
     hps_log(t->name, "stopped at step %lld of %lld: %s; the same command goes on from here", (long long)t->model->step,
             (long long)t->options.steps, hps_wish_words(wish));
@@ -232,7 +229,7 @@ static hps_status loop(hps_training *all, int members, int rank)
     }
     for (hps_training *t = most_behind(all, members); t->model->step < t->options.steps;
          t = most_behind(all, members)) {
-        hps_wish wish = hps_wish_now(rank, all[0].job, c->train.max_minutes, 60 * c->train.checkpoint.every_minutes,
+        hps_wish wish = hps_wish_now(rank, &all[0].job->ends, c->train.max_minutes, 60 * c->train.checkpoint.every_minutes,
                                      saved);
         HPS_TRY(one_round(all, members, t->model->step, &wish));
         show_progress(all, members, t->model->step == t->options.steps, &spoke);

@@ -82,17 +82,4 @@ void hps_training_progress(const hps_training *t);
 /* Collective.  A line of metrics.jsonl with the checksum, of t->interval; evaluated: t->evaluation is of this step. */
 hps_status hps_training_record(hps_training *t, bool evaluated);
 
-/* Why a run should end; the largest over all ranks counts. */
-typedef enum { HPS_GO_ON, HPS_SAVE, HPS_STOP_OTHER, HPS_STOP_TIME, HPS_STOP_FILE, HPS_STOP_SIGNAL } hps_wish;
-
-/* Local.  Catches SIGTERM and SIGUSR1 from now on; _restore gives them back. */
-void hps_wish_listen(void);
-void hps_wish_restore(void);
-
-/* Local.  What this rank wishes for; rank 0 alone looks at the clock, at the file `stop` and at what the job asks. */
-hps_wish hps_wish_now(int rank, const hps_train_job *job, double max_minutes, double save_seconds, double last_save);
-
-/* Local.  In words: "train.max_minutes has passed", ... */
-const char *hps_wish_words(hps_wish wish);
-
 #endif

@@ -9,6 +9,7 @@
 #include "hpsae/model/evaluate.h"
 #include "hpsae/model/feed.h"
 #include "hpsae/model/step.h"
+#include "hpsae/model/wish.h"
 
 #include <mpi.h>
 #include <stdbool.h>
@@ -25,9 +26,7 @@ typedef struct {
     bool dry_run; /* checks everything, allocates everything, and writes nothing */
     int argc;     /* the command line, for run.json */
     char *const *argv;
-    const char *stop;             /* a file `stop` in this directory ends the training, and is removed */
-    bool (*asked)(void *context); /* local, on rank 0, once a step: whether something else asks for an end; NULL: never */
-    void *context;
+    hps_wish_sources ends; /* what may end the training early; a file `stop` is then removed */
 } hps_train_job;
 
 /* What came of it. */
@@ -46,7 +45,7 @@ typedef struct {
  * at a moment that nobody chose, first catch up.  Each leaves the bits that it leaves alone.  result [members], or NULL.
  *
  * Returns HPS_OK when all tokens are trained on; HPS_STOPPED after a checkpoint when SIGTERM, SIGUSR1, a file `stop`,
- * job->asked or train.max_minutes (of the first member) asked for an end.  Errors: HPS_ECONFIG, HPS_EIO, HPS_EFORMAT,
+ * job->ends or train.max_minutes (of the first member) asked for an end.  Errors: HPS_ECONFIG, HPS_EIO, HPS_EFORMAT,
  * HPS_ENOMEM; HPS_ENUMERIC when the training diverged.
  */
 hps_status hps_train(MPI_Comm world, int members, const hps_train_member *member, const hps_train_job *job,
