@@ -108,8 +108,9 @@ static hps_status slurp(const char *path, char *text, int64_t *length)
     if (bad) {
         return hps_fail(HPS_EIO, "%s: cannot be read: %s", path, strerror(EIO));
     }
-    return *length > 0 ? HPS_OK
-                       : hps_fail(HPS_EFORMAT, "%s: torn: it is empty; remove it: what is trained is found again", path);
+    return *length > 0
+               ? HPS_OK
+               : hps_fail(HPS_EFORMAT, "%s: torn: it is empty; remove it: what is trained is found again", path);
 }
 
 static bool take_hex(const json_t *object, const char *key, uint64_t *value)

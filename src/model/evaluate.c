@@ -1,11 +1,11 @@
 #include "hpsae/model/evaluate.h"
 
-#include "evaluate_sums.h"
 #include "first_order.h"
 
 #include "hpsae/base/memory.h"
 #include "hpsae/comm/groups.h"
 #include "hpsae/comm/sums.h"
+#include "hpsae/model/evaluate_sums.h"
 
 #include <string.h>
 
@@ -155,7 +155,7 @@ static void add_curve(pass *p, int64_t B)
     for (int i = 0; i < p->r->points; i++) {
         if (i != p->same) {
             hps_forward_decode(p->f, B, p->r->k[i], false);
-            hps_error_sums_residuals(&p->sums, p->f, B, CURVE + i);
+            hps_error_sums_residuals(&p->sums, p->f, B, p->f->R, CURVE + i);
         }
     }
 }
@@ -194,7 +194,7 @@ static hps_status add_prefixes(pass *p, int64_t B)
         fill_group(p, B, begins ? 0 : m->prefix[i - 1], m->prefix[i]);
         f->kernels->decode(f->ws, B, m->shard.w, m->ldd, m->role[HPS_VALUE].W_dec, &p->group, -1, begins ? -1 : 1,
                            begins ? m->lde : m->ldd, begins ? f->y + m->shard.c0 : f->R, f->scale, false, f->R);
-        hps_error_sums_residuals(&p->sums, f, B, CURVE + p->r->points + i);
+        hps_error_sums_residuals(&p->sums, f, B, f->R, CURVE + p->r->points + i);
     }
     return HPS_OK;
 }
@@ -205,7 +205,7 @@ static hps_status add_batch(pass *p, hps_feed *feed, int64_t position, int64_t B
     HPS_TRY(hps_forward_select(p->f, B, &p->pick));
     hps_error_sums_inputs(&p->sums, p->f, B);
     hps_forward_decode(p->f, B, p->slots, false);
-    hps_error_sums_residuals(&p->sums, p->f, B, MAIN);
+    hps_error_sums_residuals(&p->sums, p->f, B, p->f->R, MAIN);
     if (p->options->gradients != NULL) {
         hps_first_order_add(&p->effect, p->f, B);
     }

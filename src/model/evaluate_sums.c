@@ -1,4 +1,4 @@
-#include "evaluate_sums.h"
+#include "hpsae/model/evaluate_sums.h"
 
 #include "hpsae/base/memory.h"
 #include "hpsae/comm/sums.h"
@@ -43,11 +43,11 @@ void hps_error_sums_inputs(hps_error_sums *s, const hps_forward *f, int64_t B)
     add(s->w, s->square, s->y_square);
 }
 
-void hps_error_sums_residuals(hps_error_sums *s, const hps_forward *f, int64_t B, int kind)
+void hps_error_sums_residuals(hps_error_sums *s, const hps_forward *f, int64_t B, const float *R, int kind)
 {
     const int64_t ldd = f->model->ldd;
 
-    f->kernels->column_sums(f->ws, B, s->w, ldd, f->R, ldd, f->R, s->sum, s->square);
+    f->kernels->column_sums(f->ws, B, s->w, ldd, R, ldd, R, s->sum, s->square);
     add(s->w, s->square, s->error + kind * s->w);
 }
 

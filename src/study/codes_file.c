@@ -105,17 +105,34 @@ static hid_t create_indptr(const hps_codes_file *f, hid_t group)
     return set;
 }
 
-static hps_status put_shape(const hps_codes_file *f, hid_t group)
+static hps_status put_integers(const hps_codes_file *f, hid_t group, const char *name, int count,
+                               const int64_t *numbers)
 {
-    const int64_t shape[2] = {f->about.rows, f->about.latents};
-    const hsize_t two = 2;
-    const hid_t space = H5Screate_simple(1, &two, NULL);
-    const hid_t attribute = H5Acreate2(group, "shape", H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT);
-    const bool done = attribute >= 0 && H5Awrite(attribute, H5T_NATIVE_INT64, shape) >= 0;
+    const hsize_t size = (hsize_t)count;
+    const hid_t space = H5Screate_simple(1, &size, NULL);
+    const hid_t attribute = H5Acreate2(group, name, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT);
+    const bool done = attribute >= 0 && H5Awrite(attribute, H5T_NATIVE_INT64, numbers) >= 0;
 
     H5Aclose(attribute);
     H5Sclose(space);
     return done ? HPS_OK : not_written(f);
+}
+
+static hps_status put_shape(const hps_codes_file *f, hid_t group)
+{
+    const int64_t shape[2] = {f->about.rows, f->about.latents};
+
+    HPS_TRY(put_integers(f, group, "shape", 2, shape));
+    return f->about.ensemble == NULL ? HPS_OK
+                                     : put_integers(f, group, "offsets", f->about.members + 1, f->about.offset);
+}
+
+static hps_status put_ensemble(const hps_codes_file *f)
+{
+    HPS_TRY(hps_h5_set_text(f->file, "ensemble", f->about.ensemble));
+    HPS_TRY(hps_h5_set_int(f->file, "members", f->about.members));
+    return f->about.thresholds == NULL ? HPS_OK
+                                       : hps_h5_set_reals(f->file, "thresholds", f->about.members, f->about.thresholds);
 }
 
 static hps_status create_group(hps_codes_file *f)
@@ -154,9 +171,10 @@ static hps_status put_attributes(const hps_codes_file *f)
     HPS_TRY(hps_h5_set_text(f->file, "select", about->select));
     HPS_TRY(hps_h5_set_int(f->file, "k", about->k));
     if (about->threshold >= 0) {
-        HPS_TRY(hps_h5_set_real(f->file, "threshold", about->threshold / about->scale));
+        HPS_TRY(hps_h5_set_real(f->file, "threshold", about->threshold));
     }
-    return hps_h5_set_int(f->file, "first_row", about->first_row);
+    HPS_TRY(hps_h5_set_int(f->file, "first_row", about->first_row));
+    return about->ensemble != NULL ? put_ensemble(f) : HPS_OK;
 }
 
 static hps_status create_file(hps_codes_file *f)

@@ -16,10 +16,14 @@
 typedef struct {
     int64_t rows, latents, k, first_row;
     const char *hook, *model_name, *select;
-    double threshold; /* negative: none */
+    double threshold; /* in the units of the values; negative: none */
     uint64_t checksum;
     double scale; /* values are divided by it */
     bool order;
+    const char *ensemble; /* method; NULL: codes of one dictionary, and the rest is not set */
+    int members;
+    const int64_t *offset;    /* [members + 1] latents of member j: offset[j] .. offset[j + 1] - 1 */
+    const double *thresholds; /* [members] as threshold; NULL: none */
 } hps_codes_about;
 
 typedef struct hps_codes_file hps_codes_file;

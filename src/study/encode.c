@@ -1,13 +1,12 @@
 #include "hpsae/study/encode.h"
 
 #include "codes_file.h"
+#include "encode_source.h"
 
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
-#include "hpsae/model/checkpoint.h"
 #include "hpsae/model/dataset.h"
 #include "hpsae/model/feed.h"
-#include "hpsae/model/forward.h"
 
 #include <string.h>
 
@@ -19,8 +18,7 @@ typedef struct {
     const char *path; /* of the model */
     hps_grid grid;
     hps_dataset dataset;
-    hps_model *model;
-    hps_forward *forward;
+    hps_encode_source source;
     hps_feed *feed;
     int64_t first, rows, batch;
     hps_codes_file *file; /* of rank 0 */
@@ -41,20 +39,6 @@ static hps_status choose_rows(encoding *e)
     return HPS_OK;
 }
 
-static hps_status check_model(const encoding *e)
-{
-    const hps_model *m = e->model;
-
-    HPS_TRY(hps_dataset_fits(&e->dataset, e->path, m->shard.d));
-    if (m->select == HPS_SELECT_BATCH_TOPK && m->threshold < 0) {
-        return hps_fail(HPS_ECONFIG,
-                        "%s has no threshold yet: it is averaged from step train.threshold.start_step on, and this "
-                        "one has done %lld; train further, or lower that key",
-                        e->path, (long long)m->step);
-    }
-    return HPS_OK;
-}
-
 static hps_status prepare(encoding *e)
 {
     const hps_config *c = e->config;
@@ -65,25 +49,20 @@ static hps_status prepare(encoding *e)
     HPS_TRY(hps_share_status(e->world, e->grid.p == 0 ? hps_codes_look(c->encode.output) : HPS_OK));
     HPS_TRY(hps_dataset_open(e->world, c, &c->encode.store, false, &e->dataset));
     HPS_TRY(choose_rows(e));
-    HPS_TRY(hps_model_load(&e->grid, e->path, &e->model));
-    HPS_TRY(check_model(e));
+    HPS_TRY(hps_encode_source_open(&e->grid, e->path, &e->source));
+    HPS_TRY(hps_dataset_fits(&e->dataset, e->path, e->source.model->shard.d));
     e->batch = c->encode.batch < e->rows ? c->encode.batch : e->rows;
+    const hps_model *m = e->source.model;
     const hps_feed_options options = {
-        .first = e->first, .rows = e->rows, .batch = e->batch, .norm = e->model->norm, .scale = e->model->scale};
+        .first = e->first, .rows = e->rows, .batch = e->batch, .norm = m->norm, .scale = m->scale};
     HPS_TRY(hps_feed_create(&e->grid, e->dataset.store, &options, &e->feed));
-    const hps_forward_options passes = {.B = e->batch,
-                                        .k_max = e->model->k,
-                                        .k = e->model->k,
-                                        .rules = 1u << hps_pick_in_use(e->model).rule,
-                                        .threads = (int)c->grid.threads};
-    return hps_forward_create(&e->grid, kernels, e->model, &passes, &e->forward);
+    return hps_encode_source_prepare(&e->source, &e->grid, kernels, e->batch, (int)c->grid.threads);
 }
 
 static void release(encoding *e)
 {
-    hps_forward_destroy(&e->forward);
     hps_feed_destroy(&e->feed);
-    hps_model_destroy(&e->model);
+    hps_encode_source_close(&e->source);
     hps_dataset_close(&e->dataset);
     hps_grid_destroy(&e->grid);
 }
@@ -91,12 +70,10 @@ static void release(encoding *e)
 /* Collective.  A threshold may let more through than there is room for: smaller batches then, down to one row. */
 static hps_status select_batch(encoding *e, int64_t position, int64_t *count)
 {
-    const hps_pick pick = hps_pick_in_use(e->model);
-
     for (;;) {
         *count = e->rows - position < e->batch ? e->rows - position : e->batch;
-        HPS_TRY(hps_feed_batch(e->feed, position, *count, e->model->lde, e->forward->y));
-        const hps_status status = hps_forward_select(e->forward, *count, &pick);
+        HPS_TRY(hps_feed_batch(e->feed, position, *count, e->source.model->lde, e->source.x));
+        const hps_status status = hps_encode_source_run(&e->source, *count);
         if (status != HPS_EARG || *count == 1) {
             return status;
         }
@@ -107,7 +84,7 @@ static hps_status select_batch(encoding *e, int64_t position, int64_t *count)
 /* Rank 0. */
 static hps_status write_batch(encoding *e, int64_t count)
 {
-    const hps_slots *slots = &e->forward->slots;
+    const hps_slots *slots = e->source.slots;
 
     for (int64_t t = 0; t < count; t++) {
         HPS_TRY(hps_codes_add(e->file, slots->first[t + 1] - slots->first[t], slots->slot + slots->first[t]));
@@ -141,28 +118,22 @@ static hps_status encode_rows(encoding *e)
     return HPS_OK;
 }
 
-static hps_codes_about about(const encoding *e, uint64_t checksum)
+static hps_codes_about about(const encoding *e)
 {
-    const hps_model *m = e->model;
+    hps_codes_about what = hps_encode_source_about(&e->source, &e->grid);
 
-    return (hps_codes_about){.rows = e->rows,
-                             .latents = m->shard.n,
-                             .k = m->k,
-                             .first_row = e->first,
-                             .hook = e->dataset.info->hook,
-                             .model_name = m->model_name != NULL ? m->model_name : "",
-                             .select = hps_select_name(m->select),
-                             .threshold = m->select == HPS_SELECT_BATCH_TOPK ? m->threshold : -1,
-                             .checksum = checksum,
-                             .scale = m->norm == HPS_NORM_SCALE ? m->scale : 1,
-                             .order = e->config->encode.order};
+    what.rows = e->rows;
+    what.first_row = e->first;
+    what.hook = e->dataset.info->hook;
+    what.order = e->config->encode.order;
+    return what;
 }
 
 /* Collective.  Whatever happens on the way, the file is either whole or not there. */
 static hps_status encode(encoding *e)
 {
     const char *path = e->config->encode.output;
-    const hps_codes_about what = about(e, hps_model_checksum(e->grid.model, e->model).values);
+    const hps_codes_about what = about(e);
     int64_t bytes = 0, values = 0;
 
     hps_status status = hps_share_status(e->world, e->grid.p == 0 ? hps_codes_begin(path, &what, &e->file) : HPS_OK);
@@ -173,7 +144,7 @@ static hps_status encode(encoding *e)
     status = hps_share_status(e->world, e->grid.p == 0 ? hps_codes_finish(&e->file, status, &bytes) : HPS_OK);
     if (status == HPS_OK) {
         hps_log("encode", "wrote %s: %lld rows of %lld latents, %.2f values a row, %.1f MiB", path, (long long)e->rows,
-                (long long)e->model->shard.n, (double)values / (double)e->rows, (double)bytes / 1048576);
+                (long long)what.latents, (double)values / (double)e->rows, (double)bytes / 1048576);
     }
     return status;
 }

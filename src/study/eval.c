@@ -1,18 +1,16 @@
 #include "hpsae/study/eval.h"
 
+#include "eval_ensemble.h"
 #include "eval_report.h"
 
-#include "hpsae/base/file.h"
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
+#include "hpsae/ensemble/ensemble.h"
 #include "hpsae/model/checkpoint.h"
 #include "hpsae/model/dataset.h"
 #include "hpsae/model/max_cos.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* A model with a threshold may come from elsewhere and say nothing of its k: buffers are made for at least this one. */
 enum { THRESHOLD_ROOM = 128 };
@@ -33,17 +31,16 @@ typedef struct {
     hps_findings found;
 } evaluation;
 
-static hps_status choose_rows(evaluation *e)
+hps_status hps_eval_rows(const hps_config *config, const hps_dataset *data, int64_t *first, int64_t *rows)
 {
-    const hps_dataset *data = &e->dataset;
-    const bool own_store = e->config->eval.store.count > 0;
+    const bool own_store = config->eval.store.count > 0;
 
-    hps_dataset_rows(data, e->config->eval.rows, &e->first, &e->rows);
-    if (e->first < 0 || e->rows < 1) {
-        return hps_config_fail(e->config, own_store ? "eval.rows" : "data.holdout",
+    hps_dataset_rows(data, config->eval.rows, first, rows);
+    if (*first < 0 || *rows < 1) {
+        return hps_config_fail(config, own_store ? "eval.rows" : "data.holdout",
                                "no rows to evaluate: data.holdout "
                                "%.15g of a store of %lld rows; set data.holdout, or eval.rows to all",
-                               e->config->data.holdout, (long long)data->info->rows);
+                               config->data.holdout, (long long)data->info->rows);
     }
     return HPS_OK;
 }
@@ -120,7 +117,7 @@ static hps_status prepare(evaluation *e)
 
     HPS_TRY(hps_grid_create(e->world, 1, &e->grid));
     HPS_TRY(hps_dataset_open(e->world, c, &c->eval.store, true, &e->dataset));
-    HPS_TRY(choose_rows(e));
+    HPS_TRY(hps_eval_rows(c, &e->dataset, &e->first, &e->rows));
     HPS_TRY(hps_model_load(&e->grid, e->path, &e->model));
     HPS_TRY(hps_dataset_fits(&e->dataset, e->path, e->model->shard.d));
     const int64_t batch = smaller(c->eval.batch, e->rows), n = e->model->shard.n;
@@ -169,26 +166,6 @@ static hps_status measure(evaluation *e)
                            : HPS_OK;
 }
 
-/* Rank 0 writes eval.json and, if asked, the line on stdout. */
-static hps_status publish(const evaluation *e, json_t *out, bool json)
-{
-    char path[HPS_PATH_MAX];
-
-    HPS_TRY(hps_directory_make(e->config->output));
-    HPS_TRY(hps_path_join(e->config->output, "eval.json", path));
-    char *text = json_dumps(out, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(10));
-    if (text == NULL) {
-        return hps_fail(HPS_ENOMEM, "no memory for %s", path);
-    }
-    const hps_status status = hps_file_replace(path, text, strlen(text));
-    free(text);
-    if (status == HPS_OK && json) {
-        json_dumpf(out, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17));
-        printf("\n");
-    }
-    return status;
-}
-
 static hps_status finish(evaluation *e, bool json)
 {
     hps_status status = HPS_OK;
@@ -204,17 +181,16 @@ static hps_status finish(evaluation *e, bool json)
     HPS_MPI(MPI_Comm_rank(e->world, &rank));
     if (rank == 0) {
         json_t *out = hps_findings_json(&e->found);
-        status = publish(e, out, json);
+        status = hps_eval_publish(e->config, out, json);
         json_decref(out);
     }
     return hps_agree(e->world, status);
 }
 
-hps_status hps_study_eval(MPI_Comm world, const hps_config *config, bool json, bool dry_run)
+static hps_status eval_model(MPI_Comm world, const hps_config *config, const char *path, bool json, bool dry_run)
 {
-    evaluation e = {.world = world, .config = config, .grid.model = MPI_COMM_NULL};
+    evaluation e = {.world = world, .config = config, .path = path, .grid.model = MPI_COMM_NULL};
 
-    e.path = config->eval.model[0] != '\0' ? config->eval.model : config->output;
     hps_status status = hps_agree(world, prepare(&e));
     if (status == HPS_OK) {
         hps_log("eval", "%s on %lld rows of %s", e.path, (long long)e.rows, e.dataset.info->hook);
@@ -225,4 +201,14 @@ hps_status hps_study_eval(MPI_Comm world, const hps_config *config, bool json, b
     }
     release(&e);
     return status;
+}
+
+hps_status hps_study_eval(MPI_Comm world, const hps_config *config, bool json, bool dry_run)
+{
+    const char *path = config->eval.model[0] != '\0' ? config->eval.model : config->output;
+    bool ensemble;
+
+    HPS_TRY(hps_ensemble_is(world, path, &ensemble));
+    return ensemble ? hps_eval_ensemble(world, config, path, json, dry_run)
+                    : eval_model(world, config, path, json, dry_run);
 }

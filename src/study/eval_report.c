@@ -1,5 +1,6 @@
 #include "eval_report.h"
 
+#include "hpsae/base/file.h"
 #include "hpsae/base/log.h"
 #include "hpsae/base/report.h"
 #include "hpsae/base/rng.h"
@@ -7,23 +8,21 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-/*
- * Histogram of log10 of the firing frequency: bins of a tenth of a decade from 1e-8 to 1; latents that never fired are
- * counted apart.
- */
-static json_t *density(const hps_findings *f)
+json_t *hps_density_json(int64_t latents, const int64_t *fired, int64_t rows)
 {
     enum { BINS = 80 };
     int64_t count[BINS] = {0}, never = 0;
     json_t *edges = json_array(), *counts = json_array();
 
-    for (int64_t i = 0; i < f->model->shard.n; i++) {
-        if (f->fired[i] == 0) {
+    for (int64_t i = 0; i < latents; i++) {
+        if (fired[i] == 0) {
             never++;
             continue;
         }
-        const double decades = hps_ln((double)f->fired[i] / (double)f->result.rows) / hps_ln(10);
+        const double decades = hps_ln((double)fired[i] / (double)rows) / hps_ln(10);
         const int bin = (int)((decades + 8) * 10);
         count[bin < 0 ? 0 : bin < BINS ? bin : BINS - 1]++;
     }
@@ -48,29 +47,32 @@ static json_t *evs(const char *name, int count, const int64_t *size, const doubl
     return json_pack("{s:o,s:o}", name, sizes, "ev", values);
 }
 
+int64_t hps_silent_latents(const hps_model *m, int64_t dead_tokens)
+{
+    int64_t count = 0;
+
+    for (int64_t i = 0; m->fired != NULL && i < m->shard.n; i++) {
+        count += m->tokens - m->fired[i] >= dead_tokens;
+    }
+    return m->fired != NULL ? count : -1;
+}
+
 /* Share of latents silent over the last dead_tokens tokens of training; null where the model does not know. */
 static json_t *dead(const hps_findings *f)
 {
-    const hps_model *m = f->model;
-    int64_t count = 0;
+    const int64_t count = hps_silent_latents(f->model, f->dead_tokens);
 
-    if (m->fired == NULL) {
-        return json_null();
-    }
-    for (int64_t i = 0; i < m->shard.n; i++) {
-        count += m->tokens - m->fired[i] >= f->dead_tokens;
-    }
-    return json_real((double)count / (double)m->shard.n);
+    return count < 0 ? json_null() : json_real((double)count / (double)f->model->shard.n);
 }
 
-static const char *selection(const hps_findings *f)
+const char *hps_pick_name(hps_pick_rule rule)
 {
     static const char *const names[] = {[HPS_PICK_TOPK] = "topk",
                                         [HPS_PICK_BATCH] = "batch_topk",
                                         [HPS_PICK_THRESHOLD] = "threshold",
                                         [HPS_PICK_GRADIENT] = "gradient"};
 
-    return names[f->pick.rule];
+    return names[rule];
 }
 
 static void set(json_t *out, const char *name, double value)
@@ -120,7 +122,7 @@ static void set_figures(json_t *out, const hps_findings *f)
     if (f->has_gradient_select) {
         json_object_set_new(out, "gradient_select", gradient_select(&f->gradient_select));
     }
-    json_object_set_new(out, "density", density(f));
+    json_object_set_new(out, "density", hps_density_json(f->model->shard.n, f->fired, f->result.rows));
 }
 
 json_t *hps_findings_json(const hps_findings *f)
@@ -133,7 +135,7 @@ json_t *hps_findings_json(const hps_findings *f)
     json_object_set_new(out, "hook", json_string(f->hook));
     json_object_set_new(out, "latents", json_integer(f->model->shard.n));
     json_object_set_new(out, "k", json_integer(f->model->k));
-    json_object_set_new(out, "selection", json_string(selection(f)));
+    json_object_set_new(out, "selection", json_string(hps_pick_name(f->pick.rule)));
     json_object_set_new(out, "rows", json_integer(f->result.rows));
     set_figures(out, f);
     json_object_set_new(out, "step", json_integer(f->model->step));
@@ -187,4 +189,23 @@ void hps_findings_log(const hps_findings *f)
                 f->gradient_select.mse, f->gradient_select.l0);
         log_first_order(" so selected", &f->gradient_select);
     }
+}
+
+hps_status hps_eval_publish(const hps_config *config, json_t *out, bool json)
+{
+    char path[HPS_PATH_MAX];
+
+    HPS_TRY(hps_directory_make(config->output));
+    HPS_TRY(hps_path_join(config->output, "eval.json", path));
+    char *text = json_dumps(out, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(10));
+    if (text == NULL) {
+        return hps_fail(HPS_ENOMEM, "no memory for %s", path);
+    }
+    const hps_status status = hps_file_replace(path, text, strlen(text));
+    free(text);
+    if (status == HPS_OK && json) {
+        json_dumpf(out, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17));
+        printf("\n");
+    }
+    return status;
 }

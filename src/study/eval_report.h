@@ -1,5 +1,5 @@
 /*
- * What `hpsae eval` found, for people and for programs.
+ * What `hpsae eval` found, for people and for programs; the parts of it that dictionary and ensemble share.
  */
 #ifndef HPSAE_STUDY_EVAL_REPORT_H
 #define HPSAE_STUDY_EVAL_REPORT_H
@@ -29,5 +29,20 @@ json_t *hps_findings_json(const hps_findings *f);
 
 /* Local.  The same in lines of the log. */
 void hps_findings_log(const hps_findings *f);
+
+/*
+ * Local.  Histogram of log10 of the firing frequency, of fired [latents] out of so many rows: bins of a tenth of a decade
+ * from 1e-8 to 1; latents that never fired are counted apart.  Owned by the caller.
+ */
+json_t *hps_density_json(int64_t latents, const int64_t *fired, int64_t rows);
+
+/* Local.  Latents silent over the last dead_tokens tokens of training; -1 where the model does not know. */
+int64_t hps_silent_latents(const hps_model *m, int64_t dead_tokens);
+
+/* Local.  "topk" "batch_topk" "threshold" "gradient". */
+const char *hps_pick_name(hps_pick_rule rule);
+
+/* Local, on rank 0.  Writes eval.json into the output directory; json: prints it on one line to stdout.  HPS_EIO, HPS_ENOMEM. */
+hps_status hps_eval_publish(const hps_config *config, json_t *out, bool json);
 
 #endif

@@ -33,8 +33,8 @@ typedef struct {
     int64_t d;
     uint64_t config_hash;    /* of the ensemble's configuration: of all its members' but for sizes and seeds */
     uint64_t store_identity; /* hps_store_identity of what it was trained on */
-    double variance;         /* of a held-out row, sum over columns, in units of the first member; NaN where not known */
-    hps_member *member;      /* [members]; owned, as are hook and store */
+    double variance;    /* of a held-out row, sum over columns, in units of the first member; NaN where not known */
+    hps_member *member; /* [members]; owned, as are hook and store */
     char *hook;
     hps_list store;
 } hps_ensemble_file;

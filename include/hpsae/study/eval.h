@@ -1,5 +1,5 @@
 /*
- * `hpsae eval`: the metrics of a model on a store.
+ * `hpsae eval`: the metrics of a model, or of an ensemble, on a store.
  */
 #ifndef HPSAE_STUDY_EVAL_H
 #define HPSAE_STUDY_EVAL_H
@@ -17,7 +17,8 @@
  * gradients in the store), gradient_select (mse, ev, l0 and first_order* by HPS_PICK_GRADIENT, for a model that selects
  * so), and model, hook, latents, k, selection (topk, threshold, batch_topk: how the main figures' latents are chosen),
  * rows, shrinkage_rows, step, tokens, checksum.  `dead` is null for a model without training state, shrinkage and max_cos
- * where they were not measured.  dry_run: only opens and checks.  Errors: HPS_ECONFIG, HPS_EIO, HPS_EFORMAT, HPS_ENOMEM,
+ * where they were not measured.  A directory with ensemble.json is an ensemble; of the keys of its object
+ * study/eval_ensemble.h tells.  dry_run: only opens and checks.  Errors: HPS_ECONFIG, HPS_EIO, HPS_EFORMAT, HPS_ENOMEM,
  * worded for the user.
  */
 hps_status hps_study_eval(MPI_Comm world, const hps_config *config, bool json, bool dry_run);

@@ -25,8 +25,8 @@ void hps_error_sums_destroy(hps_error_sums *s);
 /* Local.  The B tokens of f->y, centred, join y and y_square. */
 void hps_error_sums_inputs(hps_error_sums *s, const hps_forward *f, int64_t B);
 
-/* Local.  The residuals of f->R join one kind. */
-void hps_error_sums_residuals(hps_error_sums *s, const hps_forward *f, int64_t B, int kind);
+/* Local.  The residuals R [B, ldd of the model] of B tokens, this rank's columns, join one kind. */
+void hps_error_sums_residuals(hps_error_sums *s, const hps_forward *f, int64_t B, const float *R, int kind);
 
 /* Collective over the communicator of groups.  The sums of all data groups, on each. */
 void hps_error_sums_join(hps_error_sums *s, hps_group_sums *groups);
