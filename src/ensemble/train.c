@@ -5,6 +5,7 @@
 #include "hpsae/base/file.h"
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
+#include "hpsae/comm/sums.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -122,15 +123,33 @@ static hps_status check_old(const hps_ensemble_training *t, const hps_ensemble_f
     return HPS_OK;
 }
 
+/* Rank 0.  A complete member whose directory was removed is to be trained again, with the same outcome. */
+static hps_status notice_removed(const hps_ensemble_training *t, hps_ensemble_file *old)
+{
+    char path[HPS_PATH_MAX];
+
+    for (int j = 0; j < old->members; j++) {
+        HPS_TRY(hps_path_join(t->config->output, old->member[j].directory, path));
+        if (old->member[j].complete && access(path, F_OK) != 0) {
+            hps_warn("ensemble", "%s: was complete, and is no longer there: it is trained again", path);
+            old->member[j].complete = false;
+        }
+    }
+    return HPS_OK;
+}
+
 /* Takes over what was trained before. */
 static hps_status take_old(hps_ensemble_training *t)
 {
     hps_ensemble_file old;
 
     HPS_TRY(hps_ensemble_read(t->world, t->config->output, &old));
-    const hps_status status =
-        old.method == HPS_ENSEMBLE_NONE ? HPS_OK : hps_agree(t->world, check_old(t, &old));
+    hps_status status = old.method == HPS_ENSEMBLE_NONE ? HPS_OK : hps_agree(t->world, check_old(t, &old));
+    if (status == HPS_OK) {
+        status = hps_share_status(t->world, t->rank == 0 ? notice_removed(t, &old) : HPS_OK);
+    }
     if (status == HPS_OK && old.method != HPS_ENSEMBLE_NONE) {
+        HPS_MPI(MPI_Bcast(old.member, hps_count(old.members * (int64_t)sizeof(*old.member)), MPI_BYTE, 0, t->world));
         memcpy(t->file.member, old.member, (size_t)old.members * sizeof(*old.member));
         t->file.variance = old.variance;
     }

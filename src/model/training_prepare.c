@@ -291,6 +291,7 @@ hps_status hps_training_prepare(hps_training *t)
 
     t->resident_at_start = t->first != NULL ? t->first->resident_at_start : hps_memory_resident();
     t->live_at_start = hps_memory_live();
+    hps_memory_peak_anew();
     HPS_TRY(hps_grid_create(t->world, (int)t->config->train.groups, &t->grid));
     HPS_TRY(hps_agree(t->world, hps_kernels_choose(t->config->kernels.backend, &t->kernels)));
     HPS_TRY(open_data(t));
