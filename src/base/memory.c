@@ -15,10 +15,15 @@ enum { ALIGNMENT = 64, IMAGINED = 1 << 20 }; /* arrays below that size are real 
 static _Atomic int64_t live, arrays, peak, allocations;
 static bool rehearsal;
 
+void hps_memory_peak_anew(void)
+{
+    atomic_store(&peak, atomic_load(&live));
+}
+
 void hps_memory_rehearse(bool on)
 {
     rehearsal = on;
-    atomic_store(&peak, atomic_load(&live));
+    hps_memory_peak_anew();
 }
 
 /* Zeroed room for an array, or addresses alone: pages that nothing touches take no memory. */

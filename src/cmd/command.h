@@ -23,6 +23,7 @@ typedef struct {
     hps_config *config;      /* NULL for info; otherwise what `path` and the overrides say; owned by main */
     bool dry_run;            /* check everything, write nothing */
     bool json;               /* one JSON object on stdout, from rank 0; the log goes to stderr */
+    int stage;               /* of train alone: which one of a boosted ensemble, from 1; 0: not said */
     hps_bench_options bench; /* of bench alone */
     int argc;                /* the command line as it was given, for run.json */
     char **argv;

@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPTION_JSON = 256, OPTION_KEYS, OPTION_COMPARE, OPTION_COPIES, OPTION_CALIBRATE, OPTION_SECONDS };
+enum { OPTION_JSON = 256, OPTION_KEYS, OPTION_COMPARE, OPTION_COPIES, OPTION_CALIBRATE, OPTION_SECONDS, OPTION_STAGE };
 
 static const struct argp_option options[] = {
     {"set", 's', "SECTION.KEY=VALUE", 0, "Override a key of the configuration (may be repeated)", 0},
     {"dry-run", 'n', NULL, 0, "Check everything, write nothing", 0},
     {"json", OPTION_JSON, "FILE", OPTION_ARG_OPTIONAL,
      "Print the result as one JSON object on stdout, the log on stderr; bench: or write it to FILE", 0},
+    {"stage", OPTION_STAGE, "J", 0, "train: only stage J of a boosted ensemble, from 1", 0},
     {"compare", OPTION_COMPARE, NULL, 0, "bench: every backend in turn, on one set of parameters", 0},
     {"copies", OPTION_COPIES, NULL, 0, "bench: all ranks as one job and as independent copies, in turn", 0},
     {"calibrate", OPTION_CALIBRATE, "FILE", 0, "bench: measure many sizes and write what `hpsae plan` reads", 0},
@@ -91,6 +92,18 @@ static hps_status take_bench(hps_command_line *line, int key, char *argument)
     return HPS_OK;
 }
 
+static hps_status take_stage(hps_command_line *line, const char *argument)
+{
+    char *end;
+    const long stage = strtol(argument, &end, 10);
+
+    if (*end != '\0' || end == argument || stage < 1 || stage > HPS_MEMBERS_MAX) {
+        return hps_fail(HPS_EARG, "--stage %.40s: allowed: a whole number from 1 to %d", argument, HPS_MEMBERS_MAX);
+    }
+    line->stage = (int)stage;
+    return HPS_OK;
+}
+
 static error_t take(int key, char *argument, struct argp_state *state)
 {
     parsing *p = state->input;
@@ -112,6 +125,9 @@ static error_t take(int key, char *argument, struct argp_state *state)
     case OPTION_CALIBRATE:
     case OPTION_SECONDS:
         p->status = take_bench(p->line, key, argument);
+        return p->status == HPS_OK ? 0 : EINVAL;
+    case OPTION_STAGE:
+        p->status = take_stage(p->line, argument);
         return p->status == HPS_OK ? 0 : EINVAL;
     case OPTION_KEYS:
         p->line->question = HPS_ASKS_KEYS;
@@ -151,6 +167,9 @@ static hps_status check(const hps_command_line *line)
     const bool bench = strcmp(line->command->name, "bench") == 0;
     if (line->only_bench != NULL && !bench) {
         return hps_fail(HPS_EARG, "%s: only 'hpsae bench' takes it", line->only_bench);
+    }
+    if (line->stage > 0 && strcmp(line->command->name, "train") != 0) {
+        return hps_fail(HPS_EARG, "--stage: only 'hpsae train' takes it");
     }
     if (line->path == NULL && line->command->configured && !bench) {
         return hps_fail(HPS_EARG, "no configuration; usage: hpsae %s CONFIG.yaml [-s section.key=value]...",

@@ -24,6 +24,7 @@ typedef struct {
     const char **overrides;     /* [count]; owned, free with HPS_FREE */
     int count;
     bool dry_run, json;
+    int stage;               /* of train; 0: not given */
     hps_bench_options bench; /* what is asked of it; output: where --json named a file */
     const char *only_bench;  /* an option that was given and that only bench knows; NULL: none */
     hps_question question;

@@ -85,6 +85,7 @@ static hps_status start(int argc, char **argv, hps_context *context)
         context->path = line.path;
         context->dry_run = line.dry_run;
         context->json = line.json;
+        context->stage = line.stage;
         context->bench = line.bench;
         context->bench.json = line.json && line.bench.output == NULL;
         status = run_command(&line, context);

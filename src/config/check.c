@@ -161,6 +161,71 @@ static hps_status check_bench(const hps_config *config)
     return check_model(config);
 }
 
+static hps_status check_stage_list(const hps_config *config, const char *key, const hps_ints *list)
+{
+    const long long members = (long long)config->ensemble.members, count = (long long)list->count;
+
+    if (count > 0 && config->ensemble.method != HPS_ENSEMBLE_BOOSTING) {
+        return hps_config_fail(config, key, "is given, but only the stages of ensemble.method boosting may differ");
+    }
+    if (count > 0 && count != members) {
+        return hps_config_fail(config, key, "has %lld entries; allowed: one for each of ensemble.members, %lld", count,
+                               members);
+    }
+    return HPS_OK;
+}
+
+/* Each stage as a dictionary of its own. */
+static hps_status check_stages(const hps_config *config)
+{
+    const hps_ints *latents = &config->ensemble.latents, *k = &config->ensemble.k;
+
+    for (int64_t j = 0; j < config->ensemble.members; j++) {
+        hps_config stage = *config; /* strings and lists stay those of config */
+        stage.model.latents = latents->count > 0 ? latents->items[j] : config->model.latents;
+        stage.model.k = k->count > 0 ? k->items[j] : config->model.k;
+        if (stage.model.k > stage.model.latents) {
+            return hps_config_fail(config, k->count > 0 ? "ensemble.k" : "ensemble.latents",
+                                   "stage %lld has k %lld of %lld latents; allowed: at most as many", (long long)j + 1,
+                                   (long long)stage.model.k, (long long)stage.model.latents);
+        }
+        HPS_TRY(check_model(&stage));
+    }
+    return HPS_OK;
+}
+
+static hps_status check_boosting(const hps_config *config)
+{
+    const int64_t steps = (config->train.tokens + config->train.batch - 1) / config->train.batch;
+
+    if (config->model.select == HPS_SELECT_BATCH_TOPK && config->train.threshold.start_step >= steps) {
+        return hps_config_fail(config, "train.threshold.start_step",
+                               "%lld, but a stage has %lld steps, and the next one needs its threshold; allowed: less",
+                               (long long)config->train.threshold.start_step, (long long)steps);
+    }
+    return check_stages(config);
+}
+
+static hps_status check_ensemble(const hps_config *config)
+{
+    const char *resume = config->train.resume;
+
+    HPS_TRY(check_stage_list(config, "ensemble.latents", &config->ensemble.latents));
+    HPS_TRY(check_stage_list(config, "ensemble.k", &config->ensemble.k));
+    if (config->ensemble.method == HPS_ENSEMBLE_NONE) {
+        return config->ensemble.members == 1
+                   ? HPS_OK
+                   : hps_config_fail(config, "ensemble.members",
+                                     "%lld, but ensemble.method is none; allowed: 1, or another method",
+                                     (long long)config->ensemble.members);
+    }
+    if (strcmp(resume, "auto") != 0 && strcmp(resume, "never") != 0) {
+        return hps_config_fail(config, "train.resume",
+                               "names one checkpoint, and an ensemble has those of its members; allowed: auto | never");
+    }
+    return config->ensemble.method == HPS_ENSEMBLE_BOOSTING ? check_boosting(config) : HPS_OK;
+}
+
 static hps_status check_train(const hps_config *config)
 {
     if (config->train.tokens < config->train.batch) {
@@ -176,7 +241,8 @@ static hps_status check_train(const hps_config *config)
     if (config->train.resume[0] == '\0') {
         return hps_config_fail(config, "train.resume", "is empty; allowed: auto | never | the path of a checkpoint");
     }
-    return check_model(config);
+    HPS_TRY(check_model(config));
+    return check_ensemble(config);
 }
 
 static hps_status check_model_named(const hps_config *config, const char *key, const char *model)

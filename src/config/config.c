@@ -67,6 +67,22 @@ hps_status hps_config_read_text(const char *name, const char *text, hps_config *
     return status;
 }
 
+hps_status hps_config_copy(const hps_config *from, hps_config **copy)
+{
+    char *text = NULL;
+
+    *copy = NULL;
+    HPS_TRY(hps_config_text(from, &text));
+    const hps_status status = hps_config_read_text(from->source->file, text, copy);
+    HPS_FREE(&text);
+    HPS_TRY(status);
+    for (int i = 0; i < hps_schema_keys; i++) {
+        (*copy)->source->place[i] = from->source->place[i];
+    }
+    (*copy)->source->command = from->source->command;
+    return HPS_OK;
+}
+
 static hps_status apply_overrides(hps_config *config, int count, const char *const *overrides)
 {
     hps_list *said = &config->source->said;

@@ -29,7 +29,9 @@ struct hps_feed {
     int64_t short_at;      /* where in `order` the last block stands */
     char *words;           /* [batch, d] as stored */
     int *counts, *offsets; /* [P] bytes of the allgather */
-    stage stage;           /* of the batch that follows */
+    const hps_feed_change *change; /* borrowed; NULL: none */
+    bool held;                     /* words are those of the batch at position, all of it */
+    stage stage;                   /* of the batch that follows */
     int64_t position, count;
     hps_background reader;
     hps_status mine; /* of this rank's share */
@@ -101,6 +103,21 @@ void hps_feed_set_norm(hps_feed *feed, hps_norm norm, double scale)
 {
     feed->options.norm = norm;
     feed->options.scale = scale;
+}
+
+void hps_feed_set_change(hps_feed *feed, const hps_feed_change *change)
+{
+    feed->change = change;
+}
+
+bool hps_feed_is_changed(const hps_feed *feed)
+{
+    return feed->change != NULL;
+}
+
+int64_t hps_feed_most(const hps_feed *feed)
+{
+    return feed->options.batch;
 }
 
 static int by_key(const void *a, const void *b)
@@ -200,15 +217,16 @@ static void widen(const hps_feed *f, int64_t count, const char *words, int64_t l
 {
     const int64_t d = f->info->d;
     const size_t row_bytes = (size_t)d * hps_dtype_size(f->info->dtype);
-    const float scale = (float)f->options.scale;
+    const hps_norm norm = f->change != NULL ? f->change->norm : f->options.norm;
+    const float scale = (float)(f->change != NULL ? f->change->scale : f->options.scale);
 
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < count; t++) {
         float *row = x + t * ld;
         hps_words_to_float(f->info->dtype, d, words + (size_t)t * row_bytes, row);
-        if (f->options.norm == HPS_NORM_TOKEN) {
+        if (norm == HPS_NORM_TOKEN) {
             normalise_token(d, row);
-        } else if (f->options.norm == HPS_NORM_SCALE) {
+        } else if (norm == HPS_NORM_SCALE) {
             for (int64_t j = 0; j < d; j++) {
                 row[j] *= scale;
             }
@@ -220,6 +238,7 @@ hps_status hps_feed_rows(hps_feed *f, int64_t position, int64_t count, int64_t l
 {
     const int64_t most = f->options.batch;
 
+    f->held = false;
     for (int64_t done = 0; done < count; done += most) {
         const int64_t take = count - done < most ? count - done : most;
         HPS_TRY(read_words(f, position + done, take, f->words));
@@ -260,6 +279,7 @@ void hps_feed_begin(hps_feed *f, int64_t position, int64_t count)
 {
     drop(f);
     if (count <= f->options.batch) {
+        f->held = false;
         set_share(f, position, count);
         f->stage = READING;
         hps_background_start(&f->reader, read_share, f);
@@ -312,32 +332,37 @@ static hps_status finish(hps_feed *f)
     return hps_agree(f->grid->model, f->mine == HPS_OK ? HPS_OK : hps_fail(f->mine, "%s", f->message));
 }
 
+/* Collective.  All words of the batch, which nobody began to read. */
+static hps_status read_all(hps_feed *f, int64_t position, int64_t count)
+{
+    set_share(f, position, count);
+    HPS_TRY(hps_agree(f->grid->model, read_share(f)));
+    HPS_MPI(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_BYTE, f->words, f->counts, f->offsets, MPI_BYTE, f->grid->model));
+    return HPS_OK;
+}
+
 hps_status hps_feed_batch(hps_feed *f, int64_t position, int64_t count, int64_t ld, float *x)
 {
     const double begin = omp_get_wtime();
-    hps_status status;
+    const bool same = f->position == position && f->count == count;
+    hps_status status = HPS_OK;
 
     if (count > f->options.batch) {
         return hps_fail(HPS_EARG, "%lld rows asked of a feed of %lld", (long long)count, (long long)f->options.batch);
     }
-    if (f->stage != NOTHING && (f->position != position || f->count != count)) {
+    if (f->stage != NOTHING && !same) {
         drop(f);
     }
-    if (f->stage == NOTHING) {
-        set_share(f, position, count);
-        status = hps_agree(f->grid->model, read_share(f));
-        if (status == HPS_OK) {
-            HPS_MPI(
-                MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_BYTE, f->words, f->counts, f->offsets, MPI_BYTE, f->grid->model));
-        }
-    } else {
+    if (f->stage != NOTHING) {
         status = finish(f);
+    } else if (!(f->held && same)) {
+        status = read_all(f, position, count);
     }
+    f->held = status == HPS_OK && f->options.keeps;
     f->figures.waiting += omp_get_wtime() - begin;
-    if (status == HPS_OK) {
-        widen(f, count, f->words, ld, x);
-    }
-    return status;
+    HPS_TRY(status);
+    widen(f, count, f->words, ld, x);
+    return f->change != NULL ? f->change->run(f->change->context, count, ld, x) : HPS_OK;
 }
 
 hps_feed_figures hps_feed_so_far(const hps_feed *f)

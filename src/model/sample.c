@@ -4,6 +4,7 @@
 #include "hpsae/model/initialise.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { ROWS = 256, ITERATIONS = 100 }; /* rows of a block, the unit that is never split between ranks */
 
@@ -36,6 +37,27 @@ static hps_status allocate(share *s)
     return HPS_ALLOC(&s->sum, s->d + 1, "sample of activations");
 }
 
+/* Collective.  Rows that go through a change come on all ranks: this one keeps its own, from position `first` on. */
+static hps_status load_changed(const hps_grid *grid, hps_feed *feed, int64_t rows, int64_t first, share *s)
+{
+    const int64_t most = hps_feed_most(feed);
+    float *x;
+    hps_status status = hps_agree(grid->model, HPS_ALLOC(&x, most * s->ld, "sample of activations"));
+
+    for (int64_t done = 0; done < rows && status == HPS_OK; done += most) {
+        const int64_t take = rows - done < most ? rows - done : most;
+        status = hps_feed_batch(feed, done, take, s->ld, x);
+        const int64_t begin = first > done ? first : done;
+        const int64_t end = first + s->rows < done + take ? first + s->rows : done + take;
+        if (status == HPS_OK && begin < end) {
+            memcpy(s->x + (begin - first) * s->ld, x + (begin - done) * s->ld,
+                   (size_t)((end - begin) * s->ld) * sizeof(*x));
+        }
+    }
+    HPS_FREE(&x);
+    return status;
+}
+
 static hps_status load(const hps_grid *grid, hps_feed *feed, int64_t rows, int64_t d, share *s)
 {
     const int64_t all = (rows + ROWS - 1) / ROWS, b0 = all * grid->p / grid->P, b1 = all * (grid->p + 1) / grid->P;
@@ -48,6 +70,10 @@ static hps_status load(const hps_grid *grid, hps_feed *feed, int64_t rows, int64
                  .blocks = b1 - b0,
                  .all_blocks = all};
     hps_status status = allocate(s);
+    if (hps_feed_is_changed(feed)) {
+        status = hps_agree(grid->model, status);
+        return status == HPS_OK ? load_changed(grid, feed, rows, b0 * ROWS, s) : status;
+    }
     if (status == HPS_OK && s->rows > 0 && !hps_grid_is_planned(grid)) {
         status = hps_feed_rows(feed, b0 * ROWS, s->rows, s->ld, s->x);
     }

@@ -21,9 +21,14 @@ typedef struct {
     double reading; /* seconds that took, by a thread beside the steps or in between */
 } hps_interval;
 
-typedef struct {
+typedef struct hps_training {
     MPI_Comm world;
     hps_config *config; /* borrowed; resolved */
+    const char *name;   /* in the log; borrowed, as are job and change */
+    const hps_train_job *job;
+    const hps_feed_change *change;    /* of feed and heldout; NULL: none */
+    bool shares;                      /* its feeds with other members */
+    const struct hps_training *first; /* the member whose dataset and feeds this one uses; NULL: its own */
     hps_grid grid;
     hps_dataset dataset;
     const hps_kernels *kernels;
@@ -37,9 +42,13 @@ typedef struct {
     char *text;                       /* of the configuration, for checkpoints; hps_alloc */
     uint64_t hash;                    /* of the configuration */
     int64_t resident_at_start;        /* bytes, before anything was allocated */
+    int64_t live_at_start;            /* bytes that belong to others */
     int64_t state, buffers, starting; /* bytes stated: parameters and moments, all else, and what only the start took */
     hps_evaluation evaluation;        /* the latest */
+    hps_step_report report;           /* of the latest step */
+    hps_interval interval, shown;     /* since the last line of metrics.jsonl, since the last line of progress */
     hps_interval all;                 /* of the steps since the start */
+    bool stepped;                     /* in this round of all members */
 } hps_training;
 
 /* Local.  Adds one to another. */
@@ -67,24 +76,10 @@ void hps_training_note_input(hps_training *t);
 /* Collective.  Notes in run.json what memory was stated and what was resident at most, the largest of all ranks. */
 void hps_training_note_memory(hps_training *t);
 
-/* Local.  A progress line; the input's figures are this rank's. */
-void hps_training_progress(const hps_training *t, const hps_step_report *report, const hps_interval *interval);
+/* Local.  A progress line, of t->shown; the input's figures are this rank's. */
+void hps_training_progress(const hps_training *t);
 
-/* Collective.  A line of metrics.jsonl with the checksum; evaluated: t->evaluation is of this step. */
-hps_status hps_training_record(hps_training *t, const hps_step_report *report, const hps_interval *interval,
-                               bool evaluated);
-
-/* Why a run should end; the largest over all ranks counts. */
-typedef enum { HPS_GO_ON, HPS_SAVE, HPS_STOP_TIME, HPS_STOP_FILE, HPS_STOP_SIGNAL } hps_wish;
-
-/* Local.  Catches SIGTERM and SIGUSR1 from now on; _restore gives them back. */
-void hps_wish_listen(void);
-void hps_wish_restore(void);
-
-/* Local.  What this rank wishes for; rank 0 alone looks at the clock and at the file DIRECTORY/stop. */
-hps_wish hps_wish_now(int rank, const char *directory, double max_minutes, double save_seconds, double last_save);
-
-/* Local.  In words: "train.max_minutes has passed", ... */
-const char *hps_wish_words(hps_wish wish);
+/* Collective.  A line of metrics.jsonl with the checksum, of t->interval; evaluated: t->evaluation is of this step. */
+hps_status hps_training_record(hps_training *t, bool evaluated);
 
 #endif

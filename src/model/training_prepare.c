@@ -19,7 +19,11 @@ static hps_status open_data(hps_training *t)
 {
     hps_config *c = t->config;
 
-    HPS_TRY(hps_dataset_open(t->world, c, NULL, c->model.select == HPS_SELECT_GRADIENT, &t->dataset));
+    if (t->first != NULL) {
+        t->dataset = t->first->dataset;
+    } else {
+        HPS_TRY(hps_dataset_open(t->world, c, NULL, c->model.select == HPS_SELECT_GRADIENT, &t->dataset));
+    }
     const hps_store_info *info = t->dataset.info;
     HPS_TRY(hps_agree(t->world, hps_config_resolve(c, info->d, info->hook)));
     if (t->dataset.train < 1) {
@@ -40,8 +44,8 @@ static hps_status open_data(hps_training *t)
             "with it: topk | batch_topk",
             info->hook);
     }
-    if (!info->shuffled) {
-        hps_warn("train", "the store is not shuffled: neighbouring rows come from one text; run `hpsae shuffle` first");
+    if (!info->shuffled && t->first == NULL) {
+        hps_warn(t->name, "the store is not shuffled: neighbouring rows come from one text; run `hpsae shuffle` first");
     }
     return HPS_OK;
 }
@@ -107,7 +111,7 @@ static hps_status resume(hps_training *t, const char *path)
     hps_checkpoint_head_free(&head);
     HPS_TRY(status);
     HPS_TRY(hps_checkpoint_read(&t->grid, path, hps_training_roles(t->config), &t->model));
-    hps_log("train", "goes on from %s: step %lld", path, (long long)t->model->step);
+    hps_log(t->name, "goes on from %s: step %lld", path, (long long)t->model->step);
     return HPS_OK;
 }
 
@@ -148,6 +152,7 @@ static hps_status set_scale(hps_training *t, int64_t sample_rows)
     hps_model *m = t->model;
     double mean_sq_norm = info->mean_sq_norm;
 
+    hps_feed_set_norm(t->feed, HPS_NORM_NONE, 1); /* a member before may have set it */
     if (m->step == 0) {
         m->norm = t->config->data.scale == HPS_SCALE_NONE    ? HPS_NORM_NONE
                   : t->config->data.scale == HPS_SCALE_TOKEN ? HPS_NORM_TOKEN
@@ -223,8 +228,15 @@ hps_status hps_training_feeds(hps_training *t)
                                 .seed = (uint64_t)c->train.seed,
                                 .batch = c->train.batch / t->grid.R,
                                 .norm = HPS_NORM_NONE,
-                                .scale = 1};
+                                .scale = 1,
+                                .keeps = t->shares};
 
+    if (t->first != NULL) {
+        t->feed = t->first->feed;
+        t->gradients = t->first->gradients;
+        t->heldout = t->first->heldout;
+        return HPS_OK;
+    }
     HPS_TRY(hps_feed_create(&t->grid, t->dataset.store, &options, &t->feed));
     if (t->dataset.gradients != NULL) {
         hps_feed_options gradients = options;
@@ -235,10 +247,15 @@ hps_status hps_training_feeds(hps_training *t)
     if (t->dataset.holdout > 0) {
         options.first = t->dataset.train;
         options.rows = t->dataset.holdout;
-        options.shuffled = false;
+        options.shuffled = options.keeps = false;
         HPS_TRY(hps_feed_create(&t->grid, t->dataset.store, &options, &t->heldout));
     }
     return HPS_OK;
+}
+
+static uint64_t weight_seed(const hps_config *c)
+{
+    return (uint64_t)(c->train.weight_seed == HPS_AUTO_INT ? c->train.seed : c->train.weight_seed);
 }
 
 /* Feeds, scale, V, trainer and, in a new run, the initial parameters. */
@@ -251,15 +268,17 @@ static hps_status make_trainer(hps_training *t)
 
     set_selection(c, t->model);
     HPS_TRY(hps_training_feeds(t));
+    hps_feed_set_change(t->feed, t->change);
     HPS_TRY(set_scale(t, rows));
     if (t->heldout != NULL) {
         hps_feed_set_norm(t->heldout, t->model->norm, t->model->scale);
+        hps_feed_set_change(t->heldout, t->change);
     }
     HPS_TRY(hps_sample_take(&t->grid, t->feed, rows, t->dataset.info->d, fresh, &sample));
     t->options = hps_training_options(c, sample.V);
     hps_status status = hps_trainer_create(&t->grid, t->kernels, t->model, &t->options, &t->trainer);
     if (status == HPS_OK && fresh) {
-        status = hps_model_initialise(hps_trainer_forward(t->trainer), t->feed, &sample, (uint64_t)c->train.seed,
+        status = hps_model_initialise(hps_trainer_forward(t->trainer), t->feed, &sample, weight_seed(c),
                                       c->train.encoder_scale == HPS_AUTO_REAL ? 0 : c->train.encoder_scale);
     }
     hps_sample_destroy(&sample);
@@ -270,7 +289,9 @@ hps_status hps_training_prepare(hps_training *t)
 {
     char *path = NULL;
 
-    t->resident_at_start = hps_memory_resident();
+    t->resident_at_start = t->first != NULL ? t->first->resident_at_start : hps_memory_resident();
+    t->live_at_start = hps_memory_live();
+    hps_memory_peak_anew();
     HPS_TRY(hps_grid_create(t->world, (int)t->config->train.groups, &t->grid));
     HPS_TRY(hps_agree(t->world, hps_kernels_choose(t->config->kernels.backend, &t->kernels)));
     HPS_TRY(open_data(t));
@@ -284,7 +305,7 @@ hps_status hps_training_prepare(hps_training *t)
     HPS_TRY(status);
     HPS_TRY(make_trainer(t));
     t->state = hps_model_bytes(&t->model->shard, hps_training_roles(t->config));
-    t->buffers = hps_memory_live() - t->state;
+    t->buffers = hps_memory_live() - t->live_at_start - t->state;
     t->starting = hps_memory_peak() - hps_memory_live();
     return HPS_OK;
 }
@@ -293,11 +314,15 @@ void hps_training_release(hps_training *t)
 {
     hps_metrics_close(&t->metrics);
     hps_trainer_destroy(&t->trainer);
-    hps_feed_destroy(&t->feed);
-    hps_feed_destroy(&t->heldout);
-    hps_feed_destroy(&t->gradients);
+    if (t->first == NULL) {
+        hps_feed_destroy(&t->feed);
+        hps_feed_destroy(&t->heldout);
+        hps_feed_destroy(&t->gradients);
+    }
     hps_model_destroy(&t->model);
-    hps_dataset_close(&t->dataset);
+    if (t->first == NULL) {
+        hps_dataset_close(&t->dataset);
+    }
     hps_grid_destroy(&t->grid);
     HPS_FREE(&t->text);
 }

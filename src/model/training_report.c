@@ -15,16 +15,16 @@ void hps_training_introduce(const hps_training *t)
     int64_t bytes[] = {t->state, t->buffers, t->starting, t->resident_at_start}; /* of the rank that holds most */
 
     HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, bytes, 4, MPI_INT64_T, MPI_MAX, t->world));
-    hps_log("train", "%lld latents, k %lld, d %lld; %lld steps of %lld tokens; %lld rows train, %lld are held out",
+    hps_log(t->name, "%lld latents, k %lld, d %lld; %lld steps of %lld tokens; %lld rows train, %lld are held out",
             (long long)m->shard.n, (long long)m->k, (long long)m->shard.d, (long long)t->options.steps,
             (long long)t->options.B, (long long)t->dataset.train, (long long)t->dataset.holdout);
     if (t->grid.R > 1) {
-        hps_log("train", "%d data groups of %d ranks, each with %lld tokens of a batch", t->grid.R, t->grid.P,
+        hps_log(t->name, "%d data groups of %d ranks, each with %lld tokens of a batch", t->grid.R, t->grid.P,
                 (long long)(t->options.B / t->grid.R));
     }
-    hps_log("train", "%d ranks of %d threads, kernels %s, lr %.3g, inputs scaled by %.5g, V %.5g",
+    hps_log(t->name, "%d ranks of %d threads, kernels %s, lr %.3g, inputs scaled by %.5g, V %.5g",
             t->grid.R * t->grid.P, t->options.threads, t->kernels->name, t->options.lr, m->scale, t->options.V);
-    hps_log("train",
+    hps_log(t->name,
             "memory a rank: parameters and moments %.1f MiB, buffers %.1f MiB, at the start %.1f MiB more, "
             "libraries %.1f MiB",
             (double)bytes[0] / MIB, (double)bytes[1] / MIB, (double)bytes[2] / MIB, (double)bytes[3] / MIB);
@@ -70,14 +70,16 @@ static double step_bytes(const hps_training *t)
     return row * (double)t->options.B;
 }
 
-void hps_training_progress(const hps_training *t, const hps_step_report *r, const hps_interval *i)
+void hps_training_progress(const hps_training *t)
 {
+    const hps_step_report *r = &t->report;
+    const hps_interval *i = &t->shown;
     const int64_t left = t->options.steps - t->model->step;
     const double rate = tokens_per_second(t, i);
     char eta[32];
 
     hps_duration(rate > 0 ? (double)(left * t->options.B) / rate : 0, eta);
-    hps_log("train",
+    hps_log(t->name,
             "step %lld/%lld, %.3g tokens: fvu %.4f, L0 %.1f, dead %.1f %%, %.0f tokens/s, input %.3g MB/s (%.1f %% "
             "waited), "
             "%s left",
@@ -105,7 +107,7 @@ void hps_training_note_input(hps_training *t)
     json_t *figures = input(t, &t->all);
 
     if (t->all.steps > 0) {
-        hps_log("train", "input %.4g MB/s, %.2f %% of the time waited for it",
+        hps_log(t->name, "input %.4g MB/s, %.2f %% of the time waited for it",
                 json_real_value(json_object_get(figures, "mb_per_s")),
                 100 * json_real_value(json_object_get(figures, "wait_share")));
         hps_run_note(t->run, "input", json_incref(figures));
@@ -144,8 +146,10 @@ static json_t *phases(const hps_training *t, const hps_interval *i)
     return all;
 }
 
-static json_t *line_of(const hps_training *t, const hps_step_report *r, const hps_interval *i)
+static json_t *line_of(const hps_training *t)
 {
+    const hps_step_report *r = &t->report;
+    const hps_interval *i = &t->interval;
     const hps_model *m = t->model;
     const double n = (double)m->shard.n, d = (double)m->shard.d, rate = tokens_per_second(t, i);
     json_t *line = json_object();
@@ -197,18 +201,18 @@ static hps_status groups_agree(const hps_training *t, uint64_t checksum)
         (long long)t->model->step);
 }
 
-hps_status hps_training_record(hps_training *t, const hps_step_report *r, const hps_interval *i, bool evaluated)
+hps_status hps_training_record(hps_training *t, bool evaluated)
 {
     const hps_checksum sum = hps_model_checksum(t->grid.model, t->model);
     HPS_TRY(hps_agree(t->world, groups_agree(t, sum.values)));
-    json_t *seconds = phases(t, i);
-    json_t *of_input = input(t, i);
+    json_t *seconds = phases(t, &t->interval);
+    json_t *of_input = input(t, &t->interval);
     hps_status status = HPS_OK;
     char hex[17];
 
     snprintf(hex, sizeof(hex), "%016" PRIx64, sum.values);
     if (t->metrics != NULL) {
-        json_t *line = line_of(t, r, i);
+        json_t *line = line_of(t);
         json_object_set(line, "seconds", seconds);
         json_object_set(line, "input", of_input);
         if (evaluated) {

@@ -1,4 +1,4 @@
-#include "training.h"
+#include "hpsae/model/wish.h"
 
 #include "hpsae/base/file.h"
 #include "hpsae/base/log.h"
@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t signalled;
+static int listeners;
 static struct sigaction old_term, old_usr1;
 
 static void note_signal(int number)
@@ -20,6 +21,9 @@ void hps_wish_listen(void)
 {
     struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
 
+    if (listeners++ > 0) {
+        return;
+    }
     sigemptyset(&action.sa_mask);
     signalled = 0;
     sigaction(SIGTERM, &action, &old_term);
@@ -28,6 +32,9 @@ void hps_wish_listen(void)
 
 void hps_wish_restore(void)
 {
+    if (--listeners > 0) {
+        return;
+    }
     sigaction(SIGTERM, &old_term, NULL);
     sigaction(SIGUSR1, &old_usr1, NULL);
 }
@@ -45,7 +52,8 @@ static bool stop_file(const char *directory)
     return hps_path_join(directory, "stop", path) == HPS_OK && access(path, F_OK) == 0;
 }
 
-hps_wish hps_wish_now(int rank, const char *directory, double max_minutes, double save_seconds, double last_save)
+hps_wish hps_wish_now(int rank, const hps_wish_sources *sources, double max_minutes, double save_seconds,
+                      double last_save)
 {
     if (signalled) {
         return HPS_STOP_SIGNAL;
@@ -53,13 +61,25 @@ hps_wish hps_wish_now(int rank, const char *directory, double max_minutes, doubl
     if (rank != 0) {
         return HPS_GO_ON;
     }
-    if (stop_file(directory)) {
+    if (stop_file(sources->directory)) {
         return HPS_STOP_FILE;
     }
     if (max_minutes > 0 && hps_elapsed() >= 60 * max_minutes) {
         return HPS_STOP_TIME;
     }
+    if (sources->asked != NULL && sources->asked(sources->context)) {
+        return HPS_STOP_OTHER;
+    }
     return save_seconds > 0 && hps_elapsed() - last_save >= save_seconds ? HPS_SAVE : HPS_GO_ON;
+}
+
+void hps_wish_obeyed(const hps_wish_sources *sources)
+{
+    char path[HPS_PATH_MAX];
+
+    if (hps_path_join(sources->directory, "stop", path) == HPS_OK) {
+        unlink(path);
+    }
 }
 
 const char *hps_wish_words(hps_wish wish)
@@ -67,6 +87,7 @@ const char *hps_wish_words(hps_wish wish)
     static const char *const words[] = {
         [HPS_GO_ON] = "nothing",
         [HPS_SAVE] = "a checkpoint is due",
+        [HPS_STOP_OTHER] = "another part of the job ended early",
         [HPS_STOP_TIME] = "train.max_minutes has passed",
         [HPS_STOP_FILE] = "there is a file `stop` in the output directory",
         [HPS_STOP_SIGNAL] = "a signal asked for it",

@@ -1,5 +1,6 @@
 #include "array.h"
 
+#include "hpsae/base/file.h"
 #include "hpsae/store/hdf5.h"
 
 #include <errno.h>
@@ -67,6 +68,19 @@ static int64_t plain_offset(hid_t dataset, hid_t type)
     return offset == HADDR_UNDEF ? -1 : (int64_t)offset;
 }
 
+/* Behind an external link a dataset lies in another file than the one that is open. */
+static bool is_elsewhere(int fd, hid_t dataset)
+{
+    const hid_t file = H5Iget_file_id(dataset);
+    char name[HPS_PATH_MAX] = "";
+    struct stat here, there;
+
+    H5Fget_name(file, name, sizeof(name));
+    H5Fclose(file);
+    return fstat(fd, &here) == 0 && stat(name, &there) == 0 &&
+           (here.st_dev != there.st_dev || here.st_ino != there.st_ino);
+}
+
 static bool never_written(hid_t dataset)
 {
     const hid_t plist = H5Dget_create_plist(dataset);
@@ -90,7 +104,7 @@ static hps_status measure(hps_array *array)
     fits = fits && (shape[0] == 0 || bytes <= (hsize_t)INT64_MAX / shape[0]);
     array->rows = (int64_t)shape[0];
     array->row_bytes = (int64_t)bytes;
-    array->begin = plain_offset(array->dataset, type);
+    array->begin = is_elsewhere(array->fd, array->dataset) ? -1 : plain_offset(array->dataset, type);
     array->memory = H5Tcopy(type);
     H5Tset_order(array->memory, H5Tget_order(H5T_NATIVE_INT)); /* refused for types without an order, which have none */
     H5Sclose(space);

@@ -1,7 +1,7 @@
 /*
  * An array of rows in a file, as one rank reads it: every row `row_bytes` long, words in the machine's order.  Where the
  * rows lie in the file as they are, by pread, which needs no library, copies once, and may be called from any thread;
- * where they do not (chunked, filtered, other byte order), by HDF5: then from any thread too, while the others only read.
+ * where they do not (chunked, filtered, other byte order, in another file behind a link), by HDF5: then from any thread too, while the others only read.
  */
 #ifndef HPSAE_STORE_ARRAY_H
 #define HPSAE_STORE_ARRAY_H

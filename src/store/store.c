@@ -124,6 +124,20 @@ const char *hps_store_file(const hps_store *store, int64_t row, int64_t *within)
     return all->items[file].path;
 }
 
+int64_t hps_store_files(const hps_store *store)
+{
+    return store->sources.count;
+}
+
+const char *hps_store_part(const hps_store *store, int64_t file, int64_t *first, int64_t *rows)
+{
+    const hps_sources *all = &store->sources;
+
+    *first = all->first[file];
+    *rows = all->first[file + 1] - *first;
+    return all->items[file].path;
+}
+
 bool hps_store_has_gradients(const hps_store *store)
 {
     const hps_sources *all = &store->sources;

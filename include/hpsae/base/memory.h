@@ -28,6 +28,9 @@ int64_t hps_memory_arrays(void);
 int64_t hps_memory_peak(void);
 int64_t hps_memory_allocations(void);
 
+/* Local.  The peak counts anew from here. */
+void hps_memory_peak_anew(void);
+
 /*
  * Local.  From now on, or no longer, large arrays are addresses alone, counted as ever: to learn what something would
  * allocate, on a machine where it does not fit.  They read as zeros; a page that is touched becomes real.  The peak counts

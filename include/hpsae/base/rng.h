@@ -17,6 +17,7 @@ typedef enum {
     HPS_DRAW_SHUFFLE_ROW = 5,   /* index: row */
     HPS_DRAW_PREFIX = 6,        /* index: draw; step: optimiser step */
     HPS_DRAW_BENCH = 7,         /* rows and parameters of a measurement without data; step: stream */
+    HPS_DRAW_MEMBER = 8,        /* weight seeds of an ensemble; index: member, from 1 */
     HPS_DRAW_SYNTH_DICTIONARY = 16,
     HPS_DRAW_SYNTH_STRUCTURE = 17,
     HPS_DRAW_SYNTH_TOKEN = 18,

@@ -222,6 +222,12 @@ hps_status hps_config_read(MPI_Comm comm, const char *command, const char *path,
  */
 hps_status hps_config_read_text(const char *name, const char *text, hps_config **config);
 
+/*
+ * Local.  A configuration of the same values, with strings and lists of its own; messages speak of the places where `from`
+ * was given, which must outlive it.  HPS_ENOMEM.  Release with hps_config_destroy.
+ */
+hps_status hps_config_copy(const hps_config *from, hps_config **copy);
+
 /* Local.  Frees *config, if not NULL, with its strings, and sets it to NULL. */
 void hps_config_destroy(hps_config **config);
 

@@ -28,7 +28,20 @@ typedef struct {
     int64_t batch; /* the most rows that a call asks for */
     hps_norm norm;
     double scale;
+    bool keeps; /* a batch that is asked for again at once is not read again */
 } hps_feed_options;
+
+/*
+ * What rows go through on their way to the caller, in place of the feed's own norm and scale: first those that stand here,
+ * then run(context, count, ld, x), collective over grid->model, in place on x [count, ld], the same on every rank; its
+ * failures, the same on every rank, are those of hps_feed_batch.  Each row's result depends on that row alone.
+ */
+typedef struct {
+    hps_norm norm;
+    double scale;
+    hps_status (*run)(void *context, int64_t count, int64_t ld, float *x);
+    void *context;
+} hps_feed_change;
 
 /* What a rank read, since the feed was created. */
 typedef struct {
@@ -48,6 +61,13 @@ void hps_feed_destroy(hps_feed **feed);
 
 /* Local.  What rows are scaled by from now on (while a run finds out its scale). */
 void hps_feed_set_norm(hps_feed *feed, hps_norm norm, double scale);
+
+/* Local, on every rank alike.  Borrows `change` from now on; NULL: none.  hps_feed_rows is then not to be called. */
+void hps_feed_set_change(hps_feed *feed, const hps_feed_change *change);
+bool hps_feed_is_changed(const hps_feed *feed);
+
+/* Local.  The most rows that hps_feed_batch takes. */
+int64_t hps_feed_most(const hps_feed *feed);
 
 /*
  * Local, on every rank of grid->model alike.  Starts reading this rank's share of the rows that the next hps_feed_batch

@@ -6,20 +6,50 @@
 #define HPSAE_MODEL_TRAIN_H
 
 #include "hpsae/config/config.h"
+#include "hpsae/model/evaluate.h"
+#include "hpsae/model/feed.h"
 #include "hpsae/model/step.h"
+#include "hpsae/model/wish.h"
 
 #include <mpi.h>
 #include <stdbool.h>
 
+/* One dictionary to train. */
+typedef struct {
+    hps_config *config;            /* its own; `auto` is filled in */
+    const char *name;              /* in the log: "train", "member-2"; borrowed */
+    const hps_feed_change *change; /* what the store's rows go through before they train; NULL: nothing; borrowed */
+} hps_train_member;
+
+/* How it is trained. */
+typedef struct {
+    bool dry_run; /* checks everything, allocates everything, and writes nothing */
+    int argc;     /* the command line, for run.json */
+    char *const *argv;
+    hps_wish_sources ends; /* what may end the training early; a file `stop` is then removed */
+} hps_train_job;
+
+/* What came of it. */
+typedef struct {
+    uint64_t checksum;    /* of the values */
+    uint64_t config_hash; /* of the configuration, resolved */
+    hps_norm norm;        /* as in hps_model, as are scale, n, d, k */
+    double scale;
+    int64_t n, d, k;
+    hps_evaluation evaluation; /* the latest on the held-out rows; rows 0: there was none */
+} hps_train_result;
+
 /*
- * Collective over world.  Trains as config says; fills in what is `auto` there.  dry_run: checks everything, allocates
- * everything, and writes nothing.  argc, argv: the command line, for run.json.
+ * Collective over world.  Trains as a configuration says; fills in what is `auto` there.  With several members, which
+ * differ in output and weight seed alone, they take each batch in turn, and it is read once; those behind, after an end
+ * at a moment that nobody chose, first catch up.  Each leaves the bits that it leaves alone.  result [members], or NULL.
  *
- * Returns HPS_OK when all tokens are trained on; HPS_STOPPED after a checkpoint when SIGTERM, SIGUSR1, a file `stop` in the
- * output directory or train.max_minutes asked for an end.  Errors: HPS_ECONFIG, HPS_EIO, HPS_EFORMAT, HPS_ENOMEM;
- * HPS_ENUMERIC when the training diverged.
+ * Returns HPS_OK when all tokens are trained on; HPS_STOPPED after a checkpoint when SIGTERM, SIGUSR1, a file `stop`,
+ * job->ends or train.max_minutes (of the first member) asked for an end.  Errors: HPS_ECONFIG, HPS_EIO, HPS_EFORMAT,
+ * HPS_ENOMEM; HPS_ENUMERIC when the training diverged.
  */
-hps_status hps_train(MPI_Comm world, hps_config *config, int argc, char *const *argv, bool dry_run);
+hps_status hps_train(MPI_Comm world, int members, const hps_train_member *member, const hps_train_job *job,
+                     hps_train_result *result);
 
 /* Local.  What a configuration that is resolved says of the step (V as in hps_step_options; lists are borrowed), and which
  * roles its model has. */

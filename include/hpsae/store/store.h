@@ -46,6 +46,16 @@ const hps_store_info *hps_store_about(const hps_store *store);
 /* Local.  The file that holds a row of the store, and in *within the row's number there.  Borrowed from the store. */
 const char *hps_store_file(const hps_store *store, int64_t row, int64_t *within);
 
+/* Local.  How many files it has, and the rows [*first, *first + *rows) of the store that stand in one, with its name, borrowed. */
+int64_t hps_store_files(const hps_store *store);
+const char *hps_store_part(const hps_store *store, int64_t file, int64_t *first, int64_t *rows);
+
+/*
+ * Local.  A hash of what the store holds, wherever its files lie: sizes, hook, statistics, and 64 rows spread over it; to
+ * notice a store that was exchanged or written anew, not every changed bit.  Errors: HPS_EIO, HPS_ENOMEM.
+ */
+hps_status hps_store_identity(hps_store *store, uint64_t *identity);
+
 /* Local.  Whether every file of the store has dL/dx of the same hook, /gradients/<hook>. */
 bool hps_store_has_gradients(const hps_store *store);
 
