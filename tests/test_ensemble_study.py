@@ -48,7 +48,8 @@ def check_page(out):
     for name, j in ((name, j) for name in ("bagging", "boosting", "one SAE") for j in (1, 2, 3)):
         tap.check(re.search(rf"^\| {name} \| {j} \| {48 * j} \| 0\.\d+ ± ", page, re.M), f"{name} {j} is on the page", page)
     for claim in CLAIMS:
-        judged = [line for line in page.splitlines() if claim in line and re.search(r"\| (agrees|\*\*does not agree\*\*) \|$", line)]
+        judged = [line for line in page.splitlines()
+                  if claim in line and re.search(r"\| (agrees|\*\*does not agree\*\*) \|$", line)]
         tap.check(len(judged) == 1, f"judged: {claim}", page)
     tap.check(f"{OUTLIERS} outliers left out" in page and "Not all is trained" not in page, "what it was made from", page)
     tap.check(os.path.getsize(os.path.join(out, "ensemble.png")) > 10000, "the picture is drawn")

@@ -125,7 +125,7 @@ hps_status hps_ensemble_concatenate(const hps_ensemble *e, hps_model **model, hp
         status = take_names(e, *model, *run);
     }
     status = hps_agree(e->grid->model, status);
-    if (status == HPS_OK) {
+    if (status == HPS_OK && rows != NULL) {
         fill(e, *model, rows);
     } else {
         hps_model_destroy(model);
