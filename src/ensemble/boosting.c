@@ -89,20 +89,33 @@ static hps_status train_stage(hps_ensemble_training *t, int j)
     return hps_residuals_drop(t);
 }
 
+/* The stages that are to be trained: from the first that is not complete to the last that is asked for, both from 0. */
+static void find_range(const hps_ensemble_training *t, int *first, int *last)
+{
+    *first = 0;
+    *last = t->options.stage > 0 ? t->options.stage - 1 : t->file.members - 1;
+    while (*first <= *last && t->file.member[*first].complete) {
+        ++*first;
+    }
+}
+
+hps_status hps_boosting_check(hps_ensemble_training *t)
+{
+    int first, last;
+
+    find_range(t, &first, &last);
+    return first <= last && t->config->ensemble.residuals == HPS_RESIDUALS_FILE ? hps_residuals_check(t, first, last)
+                                                                                : HPS_OK;
+}
+
 hps_status hps_boosting_train(hps_ensemble_training *t)
 {
-    const int last = t->options.stage > 0 ? t->options.stage - 1 : t->file.members - 1;
-    int first = 0;
+    int first, last;
 
-    while (first <= last && t->file.member[first].complete) {
-        first++;
-    }
+    find_range(t, &first, &last);
     if (first > last) {
         hps_log("ensemble", "stage%s %d trained before: nothing to do", last > 0 ? "s up to" : "", last + 1);
         return HPS_OK;
-    }
-    if (t->config->ensemble.residuals == HPS_RESIDUALS_FILE) {
-        HPS_TRY(hps_residuals_check_room(t, first, last));
     }
     for (int j = first; j <= (t->options.dry_run ? first : last); j++) {
         if (!t->file.member[j].complete) {
