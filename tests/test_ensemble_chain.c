@@ -105,7 +105,7 @@ static int descending(const void *a, const void *b)
 static void subtract(const hps_model *m, double r[D])
 {
     const hps_tensors *v = &m->role[HPS_VALUE];
-    double p[1600], sorted[1600], out[D];
+    double p[1600], sorted[1600] = {0}, out[D];
 
     for (int64_t i = 0; i < m->shard.n; i++) {
         p[i] = (double)v->b_enc[i];

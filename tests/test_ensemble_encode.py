@@ -90,7 +90,6 @@ def check(config, directory, place, ensemble, rows, select):
 
 def young(directory, config):
     """A member without a threshold."""
-    os.makedirs("young")
     runs = [ensembles.train(directory, os.path.join(directory, "young", f"member-{j}"), **{**COMMON, **keys}) for j, keys in
             enumerate(({}, {"model__select": "batch_topk", "train__tokens": 3000}), 1)]
     ensembles.write_file("young", "bagging", runs)

@@ -9,6 +9,10 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "oracle"))
+import h5py
+import numpy as np
+
+import ensembles
 import program
 import tap
 import trained
@@ -100,10 +104,46 @@ def selections_are_told(directory):
     tap.check(nested.get("threshold", -1) > 0 and nested.get("prefixes") == [5, 20, 40], "threshold and sizes", nested)
 
 
+def ensembles_are_told(directory):
+    """Whole or not, by the directory or by ensemble.json; a file of residuals names its stage."""
+    place = os.path.join(directory, "ensemble")
+    runs = [ensembles.train(directory, os.path.join(place, f"member-{j}"), train__tokens=300, model__latents=40 + j,
+                            model__k=3) for j in (1, 2)]
+    ensembles.write_file(place, "bagging", runs)
+    about, path = facts(place), os.path.join(place, "ensemble.json")
+    told = {"kind": "ensemble", "method": "bagging", "members": 2, "complete": True, "trained": 2, "latents": 83, "k": 6,
+            "d": 12, "hook": "test"}
+    tap.check(told.items() <= about.items() and about["member"][1]["directory"] == "member-2"
+              and about["member"][1]["checksum"] == trained.run_facts(runs[1])["checksum"], "an ensemble", about)
+    tap.check(facts(path) == about, "its file tells the same")
+    with open(path, encoding="utf-8") as file:
+        told = json.load(file)
+    told["member"][1].update({"complete": False, "checksum": None})
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(told, file)
+    about = facts(place)
+    tap.check((about["complete"], about["trained"], about["member"][1]["checksum"]) == (False, 1, None),
+              "one that is not complete", about)
+    residuals = os.path.join(directory, "residuals-00000.h5")
+    program.write_store(residuals, trained.planted_rows(300, 12))
+    facts_of_residuals = {"parent_stage": 2, "parent_config_hash": "00000000000000aa", "parent_store": "b" * 16,
+                          "parent_checksum": "c" * 16, "parent_store_file": "store.h5", "complete": 1}
+    for complete in (1, 0):
+        with h5py.File(residuals, "a") as file:
+            file.attrs.update({key: np.bytes_(value) if isinstance(value, str) else value
+                               for key, value in {**facts_of_residuals, "complete": complete}.items()})
+        about = facts(residuals)
+        told = {"kind": "residuals", "file": residuals, "complete": bool(complete), "after_stage": 2,
+                "config_hash": "00000000000000aa", "stage_checksum": "c" * 16, "store_file": "store.h5"}
+        tap.check(told.items() <= about.items() and about.get("rows", 300) == 300,
+                  f"residuals, {'complete' if complete else 'not complete'}", about)
+
+
 with program.Directory() as temporary:
     program_speaks()
     keys_are_yaml(temporary)
     examples_are_ready()
     files_are_known(temporary)
     selections_are_told(temporary)
+    ensembles_are_told(temporary)
 tap.done()

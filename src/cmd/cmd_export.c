@@ -1,6 +1,7 @@
 #include "command.h"
 
 #include "hpsae/base/log.h"
+#include "hpsae/ensemble/ensemble_export.h"
 #include "hpsae/model/checkpoint.h"
 #include "hpsae/model/exchange.h"
 
@@ -59,19 +60,66 @@ static hps_status export_model(const hps_context *context, const hps_grid *grid,
     return HPS_OK;
 }
 
+static hps_status load_and_export_model(const hps_context *context, const hps_grid *grid, const char *path)
+{
+    hps_model *model = NULL;
+
+    hps_status status = hps_model_load(grid, path, &model);
+    if (status == HPS_OK) {
+        status = export_model(context, grid, model);
+    }
+    hps_model_destroy(&model);
+    return status;
+}
+
+static hps_status export_ensemble(const hps_context *context, hps_ensemble *ensemble)
+{
+    const hps_config *config = context->config;
+    const hps_export_options options = options_of(config);
+    char folder[HPS_PATH_MAX];
+
+    HPS_TRY(hps_ensemble_export_check(ensemble, &options));
+    HPS_TRY(choose_folder(config, folder));
+    if (context->dry_run) {
+        hps_log("export", "%s would be written to", folder);
+        return HPS_OK;
+    }
+    HPS_TRY(hps_ensemble_export(ensemble, folder));
+    const int members = ensemble->file.members;
+    hps_log("export", "wrote %s: %s of %d members, %lld latents of d %lld together, checksum %016llx; %s", folder,
+            hps_ensemble_name(ensemble), members, (long long)ensemble->offset[members], (long long)ensemble->file.d,
+            (unsigned long long)ensemble->checksum,
+            ensemble->file.method == HPS_ENSEMBLE_BAGGING && hps_ensemble_is_threshold(ensemble)
+                ? "one dictionary for SAELens, jumprelu"
+                : "index.json names its parts, analysis/ensemble_loader.py puts them together");
+    return HPS_OK;
+}
+
+static hps_status load_and_export_ensemble(const hps_context *context, const hps_grid *grid, const char *path)
+{
+    hps_ensemble *ensemble = NULL;
+
+    hps_status status = hps_ensemble_load(grid, path, &ensemble);
+    if (status == HPS_OK) {
+        status = export_ensemble(context, ensemble);
+    }
+    hps_ensemble_destroy(&ensemble);
+    return status;
+}
+
 hps_status hps_cmd_export(hps_context *context)
 {
     const hps_config *config = context->config;
     const char *path = config->export.model[0] != '\0' ? config->export.model : config->output;
-    hps_model *model = NULL;
+    bool ensemble = false;
     hps_grid grid;
 
     HPS_TRY(hps_grid_create(context->world, 1, &grid));
-    hps_status status = hps_model_load(&grid, path, &model);
+    hps_status status = hps_ensemble_is(context->world, path, &ensemble);
     if (status == HPS_OK) {
-        status = export_model(context, &grid, model);
+        status =
+            ensemble ? load_and_export_ensemble(context, &grid, path) : load_and_export_model(context, &grid, path);
     }
-    hps_model_destroy(&model);
     hps_grid_destroy(&grid);
     return status;
 }

@@ -1,7 +1,9 @@
 #include "info_file.h"
 
 #include "command_line.h"
+#include "info_ensemble.h"
 
+#include "hpsae/base/file.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/base/report.h"
 #include "hpsae/model/checkpoint.h"
@@ -10,11 +12,22 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-typedef enum { KIND_DIRECTORY, KIND_CONFIGURATION, KIND_MODEL, KIND_CODES, KIND_STORE } kind;
+typedef enum {
+    KIND_DIRECTORY,
+    KIND_CONFIGURATION,
+    KIND_ENSEMBLE, /* ensemble.json itself */
+    KIND_MODEL,
+    KIND_CODES,
+    KIND_UNFINISHED, /* residuals */
+    KIND_STORE
+} kind;
+
+static const char ensemble_json[] = "ensemble.json";
 
 static void add_text(json_t *about, const char *name, const char *text)
 {
@@ -59,8 +72,12 @@ static hps_status look(const char *path, kind *what)
         *what = KIND_CONFIGURATION;
         return HPS_OK;
     }
+    if (strcmp(path, ensemble_json) == 0 || ends_in(path, "/ensemble.json")) {
+        *what = KIND_ENSEMBLE;
+        return HPS_OK;
+    }
     HPS_TRY(hps_h5_open(path, &file));
-    *what = KIND_STORE;
+    *what = hps_info_unfinished_residuals(path) ? KIND_UNFINISHED : KIND_STORE;
     if (hps_h5_get_text(file, "format", &format)) {
         *what = strcmp(format, "hpsae-model") == 0   ? KIND_MODEL
                 : strcmp(format, "hpsae-codes") == 0 ? KIND_CODES
@@ -204,6 +221,10 @@ static hps_status describe_store(const hps_context *context, json_t *about)
         if (info->has_statistics) {
             json_object_set_new(about, "mean_sq_norm", hps_json_real(info->mean_sq_norm));
         }
+        if (context->rank == 0) {
+            int64_t within;
+            hps_info_residuals(hps_store_file(store, 0, &within), about);
+        }
     }
     hps_store_close(&store);
     HPS_FREE(&path);
@@ -230,11 +251,44 @@ static hps_status describe_configuration(const hps_context *context, json_t *abo
     return HPS_OK;
 }
 
-/* A run's directory speaks through its newest usable checkpoint; another may be a store of several files. */
+/* ensemble.json of a directory, if it has one. */
+static hps_status describe_ensemble(const hps_context *context, const char *directory, bool *ensemble, json_t *about)
+{
+    hps_ensemble_file file;
+
+    HPS_TRY(hps_ensemble_read(context->world, directory, &file));
+    *ensemble = file.method != HPS_ENSEMBLE_NONE;
+    if (*ensemble) {
+        hps_info_ensemble(directory, &file, about);
+    }
+    hps_ensemble_free(&file);
+    return HPS_OK;
+}
+
+/* The directory that ensemble.json stands in. */
+static hps_status describe_ensemble_file(const hps_context *context, json_t *about)
+{
+    const size_t length = strlen(context->path) - strlen(ensemble_json);
+    char directory[HPS_PATH_MAX];
+    bool ensemble;
+
+    snprintf(directory, sizeof(directory), "%.*s", length > 1 ? (int)length - 1 : (int)length, context->path);
+    return describe_ensemble(context, length > 0 ? directory : ".", &ensemble, about);
+}
+
+/*
+ * An ensemble says what it is itself, a run's directory speaks through its newest usable checkpoint; another may be a
+ * store of several files.
+ */
 static hps_status describe_directory(const hps_context *context, json_t *about)
 {
     char *path = NULL;
+    bool ensemble;
 
+    HPS_TRY(describe_ensemble(context, context->path, &ensemble, about));
+    if (ensemble) {
+        return HPS_OK;
+    }
     HPS_TRY(hps_checkpoint_find(context->world, context->path, &path));
     const hps_status status = path != NULL ? describe_model(context, path, about) : describe_store(context, about);
     free(path);
@@ -248,6 +302,15 @@ static hps_status describe(const hps_context *context, kind what, json_t *about)
         return describe_directory(context, about);
     case KIND_CONFIGURATION:
         return describe_configuration(context, about);
+    case KIND_ENSEMBLE:
+        return describe_ensemble_file(context, about);
+    case KIND_UNFINISHED:
+        if (context->rank == 0) {
+            add_text(about, "kind", "residuals");
+            add_text(about, "file", context->path);
+            hps_info_residuals(context->path, about);
+        }
+        return HPS_OK;
     case KIND_MODEL:
         return describe_model(context, context->path, about);
     case KIND_CODES:

@@ -1,5 +1,5 @@
 /*
- * What a file is: a model or run directory, a store of activations, a configuration.
+ * What a file is: a model or run directory, an ensemble, a store of activations or residuals, a configuration.
  */
 #ifndef HPSAE_CMD_INFO_FILE_H
 #define HPSAE_CMD_INFO_FILE_H

@@ -33,6 +33,7 @@ static hps_status allocate(hps_chain *c, const hps_model *m, int64_t B)
     const int64_t d = m->shard.d, fitting = PIECE_FLOATS / d > 0 ? PIECE_FLOATS / d : 1;
 
     c->piece = fitting < B ? fitting : B;
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     HPS_TRY(HPS_ALLOC(&c->forward, c->stages, "stages"));
     HPS_TRY(HPS_ALLOC(&c->first, c->grid->P + 1, "columns of a chain"));
     HPS_TRY(HPS_ALLOC(&c->counts, c->grid->P, "columns of a chain"));

@@ -111,6 +111,7 @@ static hps_status load(hps_ensemble *e, const char *directory)
     if (e->file.method == HPS_ENSEMBLE_NONE) {
         return hps_fail(HPS_ECONFIG, "%s: no ensemble (ensemble.json) there", directory);
     }
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     HPS_TRY(hps_agree(e->grid->model, HPS_ALLOC(&e->model, e->file.members, "members")));
     for (int j = 0; j < e->file.members; j++) {
         HPS_TRY(load_member(e, directory, j));

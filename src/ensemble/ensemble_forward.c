@@ -8,6 +8,7 @@
 
 static hps_status allocate(hps_ensemble_forward *f)
 {
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     HPS_TRY(HPS_ALLOC(&f->forward, f->ensemble->file.members, "members"));
     HPS_TRY(HPS_ALLOC(&f->x, f->B * f->lde, "batch of activations"));
     return HPS_ALLOC(&f->R, f->B * f->ldd, "residuals");

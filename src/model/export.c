@@ -15,9 +15,12 @@
 typedef struct {
     MPI_Comm comm;
     const hps_exchange_format *format;
-    hps_model model;      /* the exported one with its biases replaced, and only the latents that go out */
-    bool threshold;       /* there is one */
-    float *b_enc, *b_dec; /* [own], [d], scaled; owned */
+    hps_model model; /* the exported one with its biases replaced, and only the latents that go out */
+    const hps_export_options *options;
+    int runs; /* of thresholds; 0: there are none */
+    const hps_threshold_run *run;
+    hps_threshold_run own; /* of all latents */
+    float *b_enc, *b_dec;  /* [own], [d], scaled; owned */
     char weights[HPS_PATH_MAX], config[HPS_PATH_MAX], temporary[HPS_PATH_MAX + 8];
     int64_t offset[HPS_TENSORS + 1]; /* the threshold's last */
 } outgoing;
@@ -54,6 +57,16 @@ static void shorten(hps_model *model, const hps_export_options *options)
     }
 }
 
+/* Those that the caller names, or the model's for all latents. */
+static void choose_thresholds(outgoing *out)
+{
+    if (out->model.select == HPS_SELECT_BATCH_TOPK) {
+        out->own = (hps_threshold_run){.end = out->model.shard.n, .value = hps_export_threshold(&out->model)};
+        out->runs = out->options->runs > 0 ? out->options->runs : 1;
+        out->run = out->options->runs > 0 ? out->options->run : &out->own;
+    }
+}
+
 /* sparsify keeps one directory a hook; a hook that is a dataset's path becomes one name. */
 static hps_status choose_directory(const hps_model *model, hps_format format, const char *folder, char *directory)
 {
@@ -72,11 +85,11 @@ static hps_status choose_directory(const hps_model *model, hps_format format, co
     return hps_path_join(folder, name[0] != '\0' ? name : "sae", directory);
 }
 
-static hps_status write_config(const outgoing *out, hps_format format)
+static hps_status write_config(const outgoing *out)
 {
     char *text;
 
-    HPS_TRY(hps_export_config(&out->model, format, &text));
+    HPS_TRY(hps_export_config(&out->model, out->options, &text));
     const hps_status status = hps_file_replace(out->config, text, strlen(text));
     free(text);
     return status;
@@ -96,9 +109,8 @@ static hps_status start_file(const outgoing *out, const hps_safetensors_plan *pl
     if (pwrite(file, plan->header, (size_t)plan->header_bytes, 0) != plan->header_bytes ||
         ftruncate(file, plan->file_bytes) != 0) {
         status = hps_fail(HPS_EIO, "%s: cannot be written: %s", out->temporary, strerror(errno));
-    } else if (out->threshold) {
-        status = hps_export_write_threshold(file, out->temporary, out->offset[HPS_TENSORS], out->model.shard.n,
-                                            hps_export_threshold(&out->model));
+    } else if (out->runs > 0) {
+        status = hps_export_write_thresholds(file, out->temporary, out->offset[HPS_TENSORS], out->runs, out->run);
     }
     close(file);
     return status;
@@ -108,7 +120,7 @@ static hps_status start_file(const outgoing *out, const hps_safetensors_plan *pl
 static hps_status begin_weights(outgoing *out)
 {
     hps_float_tensor tensors[HPS_TENSORS + 1];
-    const int count = HPS_TENSORS + (out->threshold ? 1 : 0);
+    const int count = HPS_TENSORS + (out->runs > 0 ? 1 : 0);
     hps_safetensors_plan plan;
 
     for (int t = 0; t < HPS_TENSORS; t++) {
@@ -177,21 +189,19 @@ static hps_status prepare(outgoing *out, hps_status status)
     HPS_MPI(MPI_Bcast(out->offset, HPS_TENSORS + 1, MPI_INT64_T, 0, out->comm));
     HPS_TRY(write_weights(out));
     HPS_TRY(hps_export_verify(out->comm, out->temporary, out->format, &out->model));
-    return hps_share_status(out->comm, root && out->threshold
-                                           ? hps_export_verify_threshold(out->temporary, out->model.shard.n,
-                                                                         hps_export_threshold(&out->model))
-                                           : HPS_OK);
+    return hps_share_status(
+        out->comm, root && out->runs > 0 ? hps_export_verify_thresholds(out->temporary, out->runs, out->run) : HPS_OK);
 }
 
 /* Rank 0.  The weights get their name first: a cfg.json never stands without them. */
-static hps_status give_names(const outgoing *out, hps_format format)
+static hps_status give_names(const outgoing *out)
 {
     HPS_TRY(hps_disk_commit(out->temporary, out->weights));
-    return write_config(out, format);
+    return write_config(out);
 }
 
 /* Collective. */
-static hps_status export_to(outgoing *out, hps_format format, const char *directory)
+static hps_status export_to(outgoing *out, const char *directory)
 {
     const bool root = out->model.shard.p == 0;
     hps_status status = hps_path_join(directory, out->format->weights, out->weights);
@@ -205,7 +215,7 @@ static hps_status export_to(outgoing *out, hps_format format, const char *direct
     snprintf(out->temporary, sizeof(out->temporary), "%s.tmp", out->weights);
     status = prepare(out, status);
     if (status == HPS_OK) {
-        return hps_share_status(out->comm, root ? give_names(out, format) : HPS_OK);
+        return hps_share_status(out->comm, root ? give_names(out) : HPS_OK);
     }
     if (root) {
         unlink(out->temporary);
@@ -225,13 +235,14 @@ hps_status hps_export(MPI_Comm comm, const hps_model *model, const hps_export_op
     if (status == HPS_OK) {
         out->comm = comm;
         out->format = hps_exchange_format_of(options->format);
-        out->threshold = model->select == HPS_SELECT_BATCH_TOPK;
+        out->options = options;
         status = scale_biases(model, out);
     }
     status = hps_agree(comm, status);
     if (status == HPS_OK) {
         shorten(&out->model, options);
-        status = export_to(out, options->format, written);
+        choose_thresholds(out);
+        status = export_to(out, written);
     }
     if (out != NULL) {
         HPS_FREE(&out->b_enc);

@@ -69,7 +69,7 @@ int64_t hps_export_k(const hps_model *model, const hps_export_options *options)
 }
 
 /* Keys that its loader does not know are kept in the metadata: k, which a threshold replaces, but an import wants. */
-static json_t *saelens_config(const hps_model *model)
+static json_t *saelens_config(const hps_model *model, json_t *metadata)
 {
     const bool threshold = model->select == HPS_SELECT_BATCH_TOPK;
     json_t *about = json_pack("{s:s}", "sae_lens_version", "6.0.0"), *config;
@@ -79,6 +79,9 @@ static json_t *saelens_config(const hps_model *model)
     }
     if (model->hook != NULL && model->hook[0] != '\0') {
         json_object_set_new(about, "hook_name", json_string(model->hook));
+    }
+    if (metadata != NULL) {
+        json_object_update(about, metadata);
     }
     config = json_pack("{s:s, s:I, s:I, s:s, s:s, s:b, s:s, s:s, s:O}", "architecture", threshold ? "jumprelu" : "topk",
                        "d_in", (json_int_t)model->shard.d, "d_sae", (json_int_t)model->shard.n, "dtype", "float32",
@@ -103,9 +106,10 @@ static json_t *sparsify_config(const hps_model *model)
                      model->model_name != NULL ? model->model_name : "");
 }
 
-hps_status hps_export_config(const hps_model *model, hps_format format, char **text)
+hps_status hps_export_config(const hps_model *model, const hps_export_options *options, char **text)
 {
-    json_t *config = format == HPS_FORMAT_SPARSIFY ? sparsify_config(model) : saelens_config(model);
+    json_t *config =
+        options->format == HPS_FORMAT_SPARSIFY ? sparsify_config(model) : saelens_config(model, options->metadata);
 
     *text = config != NULL ? json_dumps(config, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
     json_decref(config);

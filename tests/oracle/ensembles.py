@@ -78,6 +78,7 @@ class Ensemble:
 
 def train(directory, run, **keys):
     """One run on the directory's store, unless the keys name another; returns its own directory."""
+    os.makedirs(os.path.dirname(run), exist_ok=True)
     store = {"data__store": os.path.join(directory, "store.h5")}
     config = trained.write_config(os.path.dirname(run), output=run, **{**store, **keys})
     status, out, err = program.run(2, "train", config)

@@ -11,10 +11,21 @@
 #include "hpsae/config/config.h"
 #include "hpsae/model/model.h"
 
+#include <jansson.h>
+
+/* Latents with one threshold: from where the run before ends to `end` - 1. */
+typedef struct {
+    int64_t end;
+    float value; /* of p in what is written */
+} hps_threshold_run;
+
 typedef struct {
     hps_format format;
     int64_t k;      /* latents that a token may use there; 0: the model's k, or the prefix if that is less */
     int64_t prefix; /* only the first so many latents, as a dictionary of its own; 0: all */
+    int runs; /* of thresholds, where the latents of a BatchTopK model differ in them; 0: the model's own for all */
+    const hps_threshold_run *run; /* [runs] in the order of latents, the last ends with them; borrowed */
+    json_t *metadata;             /* object whose keys join those of SAELens' metadata; NULL: none; borrowed */
 } hps_export_options;
 
 /*

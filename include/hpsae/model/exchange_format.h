@@ -5,6 +5,7 @@
 #define HPSAE_MODEL_EXCHANGE_FORMAT_H
 
 #include "hpsae/config/config.h"
+#include "hpsae/model/exchange.h"
 #include "hpsae/model/model.h"
 #include "hpsae/store/safetensors.h"
 
@@ -60,10 +61,10 @@ hps_status hps_import_threshold(const char *path, const hps_safetensors *file, i
 extern int64_t hps_import_piece;
 
 /*
- * Local.  The text of cfg.json for a model as it is written (latents, k and biases are the exported ones), owned by the
- * caller, free().  Error: HPS_EARG when hook or model name is not UTF-8.
+ * Local.  The text of cfg.json for a model as it is written (latents, k and biases are the exported ones; of the options
+ * format and metadata count), owned by the caller, free().  Error: HPS_EARG when hook or model name is not UTF-8.
  */
-hps_status hps_export_config(const hps_model *model, hps_format format, char **text);
+hps_status hps_export_config(const hps_model *model, const hps_export_options *options, char **text);
 
 /*
  * Local.  The threshold of a BatchTopK model in units of the unscaled activations, as the largest float that is not
@@ -71,12 +72,16 @@ hps_status hps_export_config(const hps_model *model, hps_format format, char **t
  */
 float hps_export_threshold(const hps_model *model);
 
+/* Local.  The largest float that is not above a threshold. */
+float hps_export_round_threshold(double threshold);
+
 /*
- * Local (rank 0).  Writes n numbers of one value at an offset of an open file; reads the tensor back and compares.
+ * Local (rank 0).  Writes the thresholds of all latents at an offset of an open file; reads the tensor back and compares.
  * Errors: HPS_EIO, HPS_ENOMEM, HPS_EFORMAT.
  */
-hps_status hps_export_write_threshold(int file, const char *path, int64_t offset, int64_t n, float threshold);
-hps_status hps_export_verify_threshold(const char *path, int64_t n, float threshold);
+hps_status hps_export_write_thresholds(int file, const char *path, int64_t offset, int runs,
+                                       const hps_threshold_run *run);
+hps_status hps_export_verify_thresholds(const char *path, int runs, const hps_threshold_run *run);
 
 /* A tensor on its way out. */
 typedef struct {
