@@ -143,8 +143,9 @@ static hps_status rank_memory(const question *q, const hps_cost_case *size, hps_
 static int64_t libraries_of(const hps_plan *plan, const hps_cost_case *size)
 {
     const int64_t mailbox = 7 << 19, collective = 36 << 20, ranks = (int64_t)size->R * size->P;
+    const int64_t neighbours = plan->ensemble.groups > 1 ? plan->grid.ranks_per_node : ranks / size->nodes;
 
-    return plan->machine.libraries + ranks / size->nodes * mailbox + (size->P > 2 ? collective : 0);
+    return plan->machine.libraries + neighbours * mailbox + (size->P > 2 ? collective : 0);
 }
 
 static int64_t all_bytes(const hps_plan *plan, const hps_cost_case *size, const hps_memory_plan *m)
