@@ -117,7 +117,8 @@ static hps_status train_side_by_side(bag *b, int groups)
     if (status == HPS_OK) {
         job.ends.asked = hps_side_asked;
         job.ends.context = &side;
-        const int from = (int)((int64_t)b->count * side.g / groups), to = (int)((int64_t)b->count * (side.g + 1) / groups);
+        const int from = (int)((int64_t)b->count * side.g / groups),
+                  to = (int)((int64_t)b->count * (side.g + 1) / groups);
         status = train_group(b, &side, &job, from, to);
         hps_side_finish(&side, status);
         status = hps_agree(t->world, status);

@@ -81,6 +81,7 @@ static hps_status look(const hps_ensemble_training *t, int j, hps_residual_state
 {
     int found = HPS_RESIDUAL_NONE;
 
+    *state = HPS_RESIDUAL_NONE;
     HPS_TRY(hps_share_status(t->world, t->rank == 0 ? look_here(t, j, state) : HPS_OK));
     if (t->rank == 0) {
         found = (int)*state;
@@ -140,8 +141,7 @@ static hps_status close_finished(const hps_ensemble_training *t, int j)
 
     HPS_TRY(name_directory(t, j, "", path));
     HPS_TRY(name_directory(t, j, ".tmp", unfinished));
-    return rename(unfinished, path) == 0 ? HPS_OK
-                                         : hps_fail(HPS_EIO, "%s: cannot be made: %s", path, strerror(errno));
+    return rename(unfinished, path) == 0 ? HPS_OK : hps_fail(HPS_EIO, "%s: cannot be made: %s", path, strerror(errno));
 }
 
 /* Collective.  The nearest input before stage j that stands whole: of stage *from; 0: the store. */

@@ -156,8 +156,8 @@ static hps_status take_old(hps_ensemble_training *t)
     hps_ensemble_file old;
 
     HPS_TRY(hps_ensemble_read(t->world, t->config->output, &old));
-    hps_status status = hps_share_status(
-        t->world, t->rank == 0 && old.method != HPS_ENSEMBLE_NONE ? check_old(t, &old) : HPS_OK);
+    hps_status status =
+        hps_share_status(t->world, t->rank == 0 && old.method != HPS_ENSEMBLE_NONE ? check_old(t, &old) : HPS_OK);
     if (status == HPS_OK) {
         status = hps_share_status(t->world, t->rank == 0 ? notice_removed(t, &old) : HPS_OK);
     }
@@ -175,6 +175,7 @@ static hps_status make_members(hps_ensemble_training *t)
     const int members = (int)t->config->ensemble.members;
     hps_ensemble_file names;
 
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     HPS_TRY(HPS_ALLOC(&t->member, members, "members"));
     hps_status status = hps_ensemble_create(t->config->ensemble.method, members, &names);
     for (int j = 0; j < members && status == HPS_OK; j++) {
@@ -275,10 +276,8 @@ hps_status hps_ensemble_train(MPI_Comm world, const hps_config *config, const hp
 
     HPS_MPI(MPI_Comm_rank(world, &t.rank));
     HPS_MPI(MPI_Comm_size(world, &t.size));
-    t.job = (hps_train_job){.dry_run = options->dry_run,
-                            .argc = options->argc,
-                            .argv = options->argv,
-                            .ends.directory = config->output};
+    t.job = (hps_train_job){
+        .dry_run = options->dry_run, .argc = options->argc, .argv = options->argv, .ends.directory = config->output};
     hps_status status = prepare(&t);
     if (status == HPS_OK) {
         hps_wish_listen();

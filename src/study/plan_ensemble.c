@@ -34,7 +34,8 @@ static int choose_groups(const hps_config *c, int64_t ranks, int members)
             groups--;
         }
     }
-    return (int)(groups < members ? groups : members);
+    groups = groups < members ? groups : members;
+    return groups > 1 ? (int)groups : 1;
 }
 
 void hps_plan_ensemble_begin(const hps_plan_request *r, hps_plan *plan)
@@ -63,6 +64,7 @@ static hps_status chain_bytes(const hps_config *c, const hps_plan *plan, const h
     hps_model **model;
     hps_chain *chain = NULL;
 
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     HPS_TRY(HPS_ALLOC(&model, stages, "stages"));
     const int64_t before = hps_memory_live();
     hps_memory_rehearse(true);
