@@ -77,6 +77,35 @@ with program.Directory() as directory:
                   (size, facts["disk"]))
         tap.check(facts["run"]["steps"] == trained.run_facts(run)["step"], f"{name}: so many steps", facts["run"])
 
+    # Ensembles: members at once hold as much as train says that they do together; residuals are all rows in float32.
+    config = trained.write_config(directory, train__tokens=900, train__eval_steps=0, kernels__backend="ref")
+    bag = ("-s", "ensemble.method=bagging", "-s", "ensemble.members=3")
+    status, out, err = program.run(1, "train", config, "-s", f"output={directory}/bag", *bag)
+    tap.check(status == 0, "a bag trains", out + err)
+    members = [trained.run_facts(f"{directory}/bag/member-{j}")["memory_bytes"] for j in (1, 2, 3)]
+    alone, (status, out, err, facts) = plan(config, "--threads", 1)[3], plan(config, "--threads", 1, *bag)
+    tap.check(facts["ensemble"]["at_once"] == 3 and facts["memory"]["state"] == sum(m["state"] for m in members) and
+              sum(m["buffers"] for m in members) <= facts["memory"]["buffers"] + 3 * 32768, "members at once in memory",
+              (facts["memory"], members))
+    tap.check(math.isclose(facts["time"]["total_seconds"], 3 * alone["time"]["total_seconds"]), "and their time", facts)
+    apart = plan(config, "--threads", 1, *bag, "--ranks-per-node", 3)[3]
+    tap.check((apart["ensemble"]["groups"], apart["ensemble"]["at_once"], apart["layout"]["ranks"]) == (3, 1, 1),
+              "groups of ranks side by side", apart)
+    chain = ("-s", "ensemble.method=boosting", "-s", "ensemble.members=4")
+    status, out, err, facts = plan(config, "--threads", 1, *chain)
+    size = facts["ensemble"]["residual_bytes"]
+    tap.check(ROWS * D * 4 <= size < ROWS * D * 4 + 131072 and facts["ensemble"]["residual_sets"] == 2 and
+              "residuals" in out, "residuals of a chain, two sets at a time", out + err)
+    tap.check(facts["disk"]["most"] == facts["disk"]["checkpoint"] * (4 * 2 + 1), "checkpoints of all stages", facts["disk"])
+    tap.check(plan(config, *chain, "-s", "ensemble.keep=all")[3]["ensemble"]["residual_sets"] == 3, "or all sets")
+    live = plan(config, "--threads", 1, *chain, "-s", "ensemble.residuals=live")[3]
+    status, out, err = program.run(1, "train", config, "-s", f"output={directory}/live", *chain, "-s",
+                                   "ensemble.residuals=live")
+    takes = [float(line.split("take ")[1].split()[0]) for line in out.splitlines() if "through 3 stages" in line]
+    more = (live["memory"]["buffers"] - facts["memory"]["buffers"]) / MIB
+    tap.check(live["ensemble"]["residual_bytes"] == 0 and takes and abs(takes[0] - more) < 0.1,
+              "live residuals take the memory of the stages before", (takes, more))
+
     # Bytes: an allgather sends all that is not a rank's own once, an allreduce twice.
     sizes = {"model__latents": 4096, "model__k": 32, "train__batch": 512, "train__aux": {"k": 64},
              "kernels__backend": "ref"}

@@ -82,10 +82,13 @@ static void print_ensemble(FILE *file, const hps_plan_request *r, const hps_plan
     char bytes[AMOUNT], time[32];
 
     if (e->method == HPS_ENSEMBLE_BAGGING) {
-        fprintf(file,
-                "ensemble  bagging: %d members by %d group%s of ranks, %d in each, %s; layout and memory are of one "
-                "group\n",
-                e->members, e->groups, plural(e->groups), e->in_turn, e->at_once > 1 ? "at once" : "one after another");
+        fprintf(
+            file,
+            "ensemble  bagging: %d members by %d group%s of ranks, %d in each%s; layout and memory are of one group\n",
+            e->members, e->groups, plural(e->groups), e->in_turn,
+            e->at_once > 1   ? " at once"
+            : e->in_turn > 1 ? " one after another"
+                             : "");
     } else if (e->residual_bytes > 0) {
         fprintf(file,
                 "ensemble  boosting: %d stages one after another; residuals %s a stage, %d at a time: %s; their "
