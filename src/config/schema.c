@@ -279,7 +279,7 @@ const hps_key hps_schema[] = {
      .help = "model file to write (.h5)"},
 
     {"compare.dictionaries", HPS_KEY_LIST, AT(compare.dictionaries), .needed = HPS_FOR_COMPARE, .used = HPS_FOR_COMPARE,
-     .help = "run directories, checkpoints, imported models, all of one d"},
+     .help = "run directories, ensembles, checkpoints, imported models, all of one d"},
     {"compare.store", HPS_KEY_LIST, AT(compare.store), "", .used = HPS_FOR_COMPARE,
      .help = "store of the tokens for connectivity; \"\": data.store, and without one it is not measured"},
     {"compare.rows", HPS_KEY_WORD, AT(compare.rows), "holdout", .words = rows, .used = HPS_FOR_COMPARE,
