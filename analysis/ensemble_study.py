@@ -223,7 +223,7 @@ def listed(curve, digits=4):
 
 def judge_rise(rows, method):
     curve = values(rows, method, "ev")
-    title, published = f"ev of {method} rises with J", "ev at J = 8 is above that of one SAE"
+    title, published = f"ev of {method} rises with J", "direction only; no figure at hand"
     if len(curve) < 2:
         return Claim(title, published, "", UNKNOWN)
     rising = [curve[size] for size in sorted(curve)]
@@ -233,7 +233,7 @@ def judge_rise(rows, method):
 def judge_identity(rows):
     title = "mse of a bagging is never above its members' mean"
     published = "Prop. 3.1 and the variance identity"
-    pairs = [(mse, alone) for row in rows if row["method"] == "bagging"
+    pairs = [(mse, alone) for row in rows if row["method"] == "bagging" and row["members"] > 1
              for mse, alone in zip(row["mse"], row["members_mse"]) if alone is not None]
     if not pairs:
         return Claim(title, published, "", UNKNOWN)

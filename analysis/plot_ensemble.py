@@ -135,7 +135,7 @@ def draw(found, out):
         axes[2].plot(sorted(found.floor), [found.floor[size] for size in sorted(found.floor)], color=GREY,
                      linestyle=(0, (4, 2)), label="random rows")
         axes[2].set_ylim(0, 1)
-        axes[2].legend(loc="lower left")
+        axes[2].legend(loc="best")
     figure.suptitle("Ensembles against one larger dictionary", x=0.02, ha="left", fontsize=18, fontweight="bold")
     figure.tight_layout(rect=(0.01, 0, 1, 0.96), w_pad=2.5)
     figure.savefig(out + ".tmp", format="png")

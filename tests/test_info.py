@@ -18,7 +18,8 @@ import tap
 import trained
 
 READY = {"demo": ("shuffle", "train", "eval", "export"), "tiny": ("synth", "train", "eval"),
-         "synth": ("synth", "train", "eval"), "train": ("train", "eval", "export")}
+         "synth": ("synth", "train", "eval"), "train": ("train", "eval", "export"),
+         "ensemble": ("synth", "train", "eval")}
 
 
 def said(ranks, *arguments):

@@ -39,11 +39,12 @@ typedef struct {
     hps_slots slots;
     hps_bucket bucket;
     hps_nesting nesting;
-    float *S, *suffix, *floor; /* suffix [slots, ldd] */
-    hps_hit *hit;              /* [B * n] */
-    float *G_dec, *G_enc;      /* [n, ldd], [n, lde]: gradients before they are used */
-    int64_t hits, *dots;       /* dots [slots]: those of y */
-    int64_t *fixed;            /* [n + d + 1] */
+    float *S, *suffix, *sums, *floor; /* suffix [slots, ldd], sums [n, ldd] of z S */
+    float *by_sums;                   /* [n, ldd] the gradient from sums instead of suffix */
+    hps_hit *hit;                     /* [B * n] */
+    float *G_dec, *G_enc;             /* [n, ldd], [n, lde]: gradients before they are used */
+    int64_t hits, *dots;              /* dots [slots]: those of y */
+    int64_t *fixed;                   /* [n + d + 1] */
     float row_norm;
 } problem;
 
@@ -91,10 +92,12 @@ static void make(const shape *s, problem *p)
     CHECK(hps_bucket_create(s->n, s->B * s->k, 3, &p->bucket) == HPS_OK);
     CHECK(HPS_ALLOC(&p->fixed, s->n + s->d + 1, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->nesting.weight, s->B * s->k, "t") == HPS_OK);
-    CHECK(HPS_ALLOC(&p->nesting.row, s->B * s->k, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->nesting.bias_weight, s->B, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->S, s->B * p->ldd, "t") == HPS_OK && HPS_ALLOC(&p->floor, s->B, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->nesting.row, s->B * s->k, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->suffix, s->B * s->k * p->ldd, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->sums, s->n * p->ldd, "t") == HPS_OK);
+    CHECK(HPS_ALLOC(&p->by_sums, s->n * p->ldd, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->hit, s->B * s->n, "t") == HPS_OK && HPS_ALLOC(&p->dots, s->B * s->k, "t") == HPS_OK);
     CHECK(HPS_ALLOC(&p->G_dec, s->n * p->ldd, "t") == HPS_OK && HPS_ALLOC(&p->G_enc, s->n * p->lde, "t") == HPS_OK);
     const int64_t sizes[3] = {s->n * p->lde, s->n, s->n * p->ldd};
@@ -127,10 +130,12 @@ static void discard(problem *p)
     hps_bucket_destroy(&p->bucket);
     HPS_FREE(&p->fixed);
     HPS_FREE(&p->nesting.weight);
-    HPS_FREE(&p->nesting.row);
     HPS_FREE(&p->nesting.bias_weight);
     HPS_FREE(&p->S);
+    HPS_FREE(&p->nesting.row);
     HPS_FREE(&p->suffix);
+    HPS_FREE(&p->sums);
+    HPS_FREE(&p->by_sums);
     HPS_FREE(&p->floor);
     HPS_FREE(&p->hit);
     HPS_FREE(&p->dots);
@@ -204,8 +209,11 @@ static void nest(const hps_kernels *kernels, hps_workspace *ws, problem *p, int6
     kernels->nested(ws, s->B, s->w, p->ldd, p->W_dec, &p->slots, &p->nesting, first_slots, p->lde, p->y, p->scale, p->R,
                     p->S);
     for (int64_t j = 0; j < s->w; j += HPS_BLOCK) {
-        kernels->suffix_rows(ws, s->B, s->w - j < HPS_BLOCK ? s->w - j : HPS_BLOCK, p->ldd, p->W_dec + j, &p->slots,
-                             &p->nesting, first_slots, p->R + j, p->ldd, p->suffix + j);
+        const int64_t some = s->w - j < HPS_BLOCK ? s->w - j : HPS_BLOCK;
+        kernels->suffix_rows(ws, s->B, some, p->ldd, p->W_dec + j, &p->slots, &p->nesting, first_slots, p->R + j,
+                             p->ldd, p->suffix + j);
+        kernels->nested_sums(ws, s->B, s->n, some, p->ldd, p->W_dec + j, &p->slots, &p->nesting, first_slots, p->R + j,
+                             p->ldd, p->sums + j);
     }
 }
 
@@ -243,6 +251,34 @@ static void update_in_parts(const hps_kernels *kernels, hps_workspace *ws, const
     }
 }
 
+/* Bit for bit, but where TEST_QUICK names valgrind, whose fma makes -0 of -0 + 0, zeros are equal. */
+static int rows_equal(int64_t rows, int64_t m, int64_t ld, const float *a, const float *b)
+{
+    const int quick = getenv("TEST_QUICK") != NULL;
+
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t j = r * ld; j < r * ld + m; j++) {
+            if (memcmp(a + j, b + j, sizeof(float)) != 0 && !(quick && a[j] == b[j])) {
+                return 0;
+            }
+        }
+    }
+    return 1;
+}
+
+/* The gradient is the same whether suffix vectors or their sums by latent make it. */
+static void sum_either_way(const hps_kernels *kernels, hps_workspace *ws, const hps_update *u, problem *p)
+{
+    hps_update sums = *u;
+
+    sums.family[0].rows = NULL;
+    sums.family[0].row = NULL;
+    sums.family[0].sums = p->sums;
+    kernels->gradients(ws, u, 0, p->s.n, NULL, p->s.w, 0, NULL, p->ldd, p->G_dec);
+    kernels->gradients(ws, &sums, 0, p->s.n, NULL, p->s.w, 0, NULL, p->ldd, p->by_sums);
+    CHECK(rows_equal(p->s.n, p->s.w, p->ldd, p->G_dec, p->by_sums));
+}
+
 /* All kernels in turn, as a step calls them; with parts, gradients are made before they are used. */
 static void run(const hps_kernels *kernels, int threads, bool parts, problem *p)
 {
@@ -278,8 +314,8 @@ static void run(const hps_kernels *kernels, int threads, bool parts, problem *p)
     }
     hps_bucket_fill(s->B, s->n, &p->slots, &p->bucket);
     hps_update u = {.families = 2,
-                    .family = {{&p->slots, &p->bucket, p->suffix, p->ldd, p->nesting.row, 0.01f},
-                               {&p->slots, &p->bucket, p->R, p->ldd, NULL, 0.003f}},
+                    .family = {{&p->slots, &p->bucket, p->suffix, NULL, p->ldd, p->nesting.row, 0.01f},
+                               {&p->slots, &p->bucket, p->R, NULL, p->ldd, NULL, 0.003f}},
                     .adam = {1e-2f, 0.9f, 0.999f, 1e-9f, 10, 1000, 0.7f},
                     .square_scale = 1024,
                     .norm_scale = 0x1p40,
@@ -287,6 +323,7 @@ static void run(const hps_kernels *kernels, int threads, bool parts, problem *p)
     const hps_state W_dec = {p->W_dec, p->moment[4], p->moment[5]}, W_enc = {p->W_enc, p->moment[0], p->moment[1]};
     const hps_state b_enc = {p->b_enc, p->moment[2], p->moment[3]};
     hps_latent_sums(s->n, 2, u.family, 1, p->parallel, p->bias_gradient);
+    sum_either_way(kernels, ws, &u, p);
     memset(p->fixed, 0, (size_t)(s->n + s->d + 1) * sizeof(int64_t));
     for (int pass = 0; pass < 2; pass++) {
         u.apply = pass == 1;
@@ -303,24 +340,9 @@ static void run(const hps_kernels *kernels, int threads, bool parts, problem *p)
     kernels->workspace_destroy(&ws);
 }
 
-/* Bit for bit, but where TEST_QUICK names valgrind, whose fma makes -0 of -0 + 0, zeros are equal. */
-static int rows_equal(int64_t rows, int64_t m, int64_t ld, const float *a, const float *b)
-{
-    const int quick = getenv("TEST_QUICK") != NULL;
-
-    for (int64_t r = 0; r < rows; r++) {
-        for (int64_t j = r * ld; j < r * ld + m; j++) {
-            if (memcmp(a + j, b + j, sizeof(float)) != 0 && !(quick && a[j] == b[j])) {
-                return 0;
-            }
-        }
-    }
-    return 1;
-}
-
 /*
- * One weight of 1 on the last slot is the plain objective bit for bit: S is R, and so are its slot gradients; and the suffix
- * row of that slot is R.
+ * One weight of 1 on the last slot is the plain objective bit for bit: S is R, and so are its slot gradients; and the sums by
+ * latent are those of z R.
  */
 static void check_plain(const hps_kernels *kernels, problem *p)
 {
@@ -344,10 +366,15 @@ static void check_plain(const hps_kernels *kernels, problem *p)
     for (int64_t i = 0; i < s->B * p->ldd; i++) {
         CHECK(i % p->ldd >= s->w || p->S[i] == p->R[i]);
     }
-    kernels->suffix_rows(ws, s->B, s->w, p->ldd, p->W_dec, &p->slots, &p->nesting, -1, p->R, p->ldd, p->suffix);
-    for (int64_t i = 0; i < s->B * p->ldd; i++) {
-        const int64_t t = i / p->ldd;
-        CHECK(i % p->ldd >= s->w || p->slots.first[t] == p->slots.first[t + 1] || p->suffix[i] == p->R[i]);
+    kernels->nested_sums(ws, s->B, s->n, s->w, p->ldd, p->W_dec, &p->slots, &p->nesting, -1, p->R, p->ldd, p->sums);
+    for (int64_t i = 0; i < s->n; i++) {
+        for (int64_t j = 0; j < s->w; j++) {
+            float sum = 0;
+            for (int32_t e = p->bucket.first[i]; e < p->bucket.first[i + 1]; e++) {
+                sum = fmaf(p->bucket.entry[e].z, p->R[p->bucket.entry[e].token * p->ldd + j], sum);
+            }
+            CHECK(p->sums[i * p->ldd + j] == sum);
+        }
     }
     kernels->workspace_destroy(&ws);
 }
@@ -379,6 +406,8 @@ static void compare(const problem *a, const problem *b)
     CHECK(rows_equal(s->B, s->w, a->ldd, a->R, b->R));
     CHECK(rows_equal(s->B, s->w, a->ldd, a->S, b->S));
     CHECK(rows_equal(a->nesting.rows, s->w, a->ldd, a->suffix, b->suffix));
+    CHECK(rows_equal(s->n, s->w, a->ldd, a->sums, b->sums));
+    CHECK(rows_equal(s->n, s->w, a->ldd, a->by_sums, b->by_sums));
     CHECK(memcmp(a->sum, b->sum, (size_t)s->w * sizeof(double)) == 0);
     CHECK(memcmp(a->square, b->square, (size_t)s->w * sizeof(double)) == 0);
     CHECK(memcmp(a->fixed, b->fixed, (size_t)(s->n + s->d + 1) * sizeof(int64_t)) == 0);

@@ -175,7 +175,7 @@ static void check_subset(const scenario *s, hps_forward *f, int32_t *rows, hps_c
             rows[count++] = (int32_t)l;
         }
     }
-    f->kernels->encode(f->ws, &f->encoder, count, rows, TOKENS, f->model->lde, f->y, f->y_norm, s->k, top);
+    f->kernels->encode(f->ws, &f->encoder, count, rows, TOKENS, f->model->lde, f->y, s->k, top);
     hps_merge_all(f->grid->model, &f->merge, TOKENS, top);
     for (int64_t t = 0; t < TOKENS; t++) {
         full_sort(s, t, 3, all);

@@ -10,7 +10,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { ALIGNMENT = 64, IMAGINED = 1 << 20 }; /* arrays below that size are real in a rehearsal too */
+enum {
+    ALIGNMENT = 64,
+    IMAGINED = 1 << 20, /* arrays below that size are real in a rehearsal too */
+    LARGE_PAGE = 2 << 20,
+    LARGE = 2 * LARGE_PAGE /* arrays from that size on ask for large pages: their rows are met in any order */
+};
 
 static _Atomic int64_t live, arrays, peak, allocations;
 static bool rehearsal;
@@ -35,8 +40,11 @@ static char *take_block(size_t total, bool imagined)
         block = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         return block == MAP_FAILED ? NULL : block;
     }
-    block = aligned_alloc(ALIGNMENT, total);
+    block = aligned_alloc(total >= LARGE ? LARGE_PAGE : ALIGNMENT, total);
     if (block != NULL) {
+        if (total >= LARGE) {
+            madvise(block, total / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE); /* a wish: refused, nothing is lost */
+        }
         memset(block, 0, total);
     }
     return block;

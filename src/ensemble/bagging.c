@@ -47,24 +47,31 @@ static void release(bag *b)
     HPS_FREE(&b->found);
 }
 
-/* As many groups as give each as many members and ranks as every other. */
-static hps_status choose_groups(const bag *b, int *groups)
+hps_status hps_bagging_check(const hps_ensemble_training *t)
+{
+    const int64_t groups = t->config->ensemble.groups;
+
+    return groups == HPS_AUTO_INT || groups <= t->size
+               ? HPS_OK
+               : hps_config_fail(t->config, "ensemble.groups", "%lld, but there are %d ranks; allowed: at most that",
+                                 (long long)groups, t->size);
+}
+
+/* As many groups as asked for; auto: as give each as many members and ranks as every other. */
+static int choose_groups(const bag *b)
 {
     const hps_config *c = b->t->config;
     const int64_t asked = c->ensemble.groups, R = c->train.groups;
     const int ranks = b->t->size;
 
     if (asked != HPS_AUTO_INT) {
-        *groups = (int)(asked < b->count ? asked : b->count);
-        return asked <= ranks ? HPS_OK
-                              : hps_config_fail(c, "ensemble.groups", "%lld, but there are %d ranks; allowed: at most that",
-                                                (long long)asked, ranks);
+        return (int)(asked < b->count ? asked : b->count);
     }
-    *groups = b->count < ranks ? b->count : ranks;
-    while (*groups > 1 && (b->count % *groups != 0 || ranks % *groups != 0 || ranks / *groups % R != 0)) {
-        --*groups;
+    int groups = b->count < ranks ? b->count : ranks;
+    while (groups > 1 && (b->count % groups != 0 || ranks % groups != 0 || ranks / groups % R != 0)) {
+        groups--;
     }
-    return HPS_OK;
+    return groups;
 }
 
 /* Collective over the group.  Its members [from, to): at once, or one after another. */
@@ -110,7 +117,8 @@ static hps_status train_side_by_side(bag *b, int groups)
     if (status == HPS_OK) {
         job.ends.asked = hps_side_asked;
         job.ends.context = &side;
-        const int from = (int)((int64_t)b->count * side.g / groups), to = (int)((int64_t)b->count * (side.g + 1) / groups);
+        const int from = (int)((int64_t)b->count * side.g / groups),
+                  to = (int)((int64_t)b->count * (side.g + 1) / groups);
         status = train_group(b, &side, &job, from, to);
         hps_side_finish(&side, status);
         status = hps_agree(t->world, status);
@@ -128,13 +136,11 @@ static hps_status train_side_by_side(bag *b, int groups)
 
 static hps_status train(bag *b)
 {
-    int groups;
-
     if (b->count == 0) {
         hps_log("ensemble", "all %d members were trained before: nothing to do", b->t->file.members);
         return HPS_OK;
     }
-    HPS_TRY(hps_agree(b->t->world, choose_groups(b, &groups)));
+    const int groups = choose_groups(b);
     hps_log("ensemble", "bagging: %d of %d members to train, by %d group%s of ranks, %s in each", b->count,
             b->t->file.members, groups, groups == 1 ? "" : "s",
             b->t->config->ensemble.together ? "all at once" : "one after another");

@@ -28,7 +28,8 @@ static hps_status set_store(hps_ensemble_training *t, int j)
 }
 
 /* Collective. */
-static hps_status train_on_files(hps_ensemble_training *t, int j, hps_train_member *member, hps_train_result *result)
+static hps_status train_on_files(hps_ensemble_training *t, int j, const hps_train_member *member,
+                                 hps_train_result *result)
 {
     HPS_TRY(hps_residuals_make(t, j));
     HPS_TRY(hps_agree(t->world, set_store(t, j)));
@@ -36,16 +37,17 @@ static hps_status train_on_files(hps_ensemble_training *t, int j, hps_train_memb
 }
 
 /* Collective. */
-static hps_status train_live(hps_ensemble_training *t, int j, hps_train_member *member, hps_train_result *result)
+static hps_status train_live(hps_ensemble_training *t, int j, const hps_train_member *member, hps_train_result *result)
 {
     const int64_t B = t->config->train.batch / t->config->train.groups, before = hps_memory_live();
+    hps_train_member changed = *member;
     hps_stages stages;
 
     HPS_TRY(hps_stages_load(t, 0, j, B, &stages));
     hps_log("ensemble", "stage %d takes its rows through %d stage%s, which take %.1f MiB on this rank", j + 1, j,
             j == 1 ? "" : "s", (double)(hps_memory_live() - before) / 1048576);
-    member->change = &stages.change;
-    const hps_status status = hps_train(t->world, 1, member, &t->job, result);
+    changed.change = &stages.change;
+    const hps_status status = hps_train(t->world, 1, &changed, &t->job, result);
     hps_stages_destroy(&stages);
     return status;
 }
@@ -77,9 +79,9 @@ static hps_status train_stage(hps_ensemble_training *t, int j)
     hps_train_member member = {.config = t->member[j], .name = t->file.member[j].directory};
     hps_train_result result;
 
-    HPS_TRY(j == 0 || t->options.dry_run                           ? hps_train(t->world, 1, &member, &t->job, &result)
+    HPS_TRY(j == 0 || t->options.dry_run                          ? hps_train(t->world, 1, &member, &t->job, &result)
             : t->config->ensemble.residuals == HPS_RESIDUALS_FILE ? train_on_files(t, j, &member, &result)
-                                                                   : train_live(t, j, &member, &result));
+                                                                  : train_live(t, j, &member, &result));
     if (t->options.dry_run) {
         return HPS_OK;
     }
@@ -89,20 +91,33 @@ static hps_status train_stage(hps_ensemble_training *t, int j)
     return hps_residuals_drop(t);
 }
 
+/* The stages that are to be trained: from the first that is not complete to the last that is asked for, both from 0. */
+static void find_range(const hps_ensemble_training *t, int *first, int *last)
+{
+    *first = 0;
+    *last = t->options.stage > 0 ? t->options.stage - 1 : t->file.members - 1;
+    while (*first <= *last && t->file.member[*first].complete) {
+        ++*first;
+    }
+}
+
+hps_status hps_boosting_check(hps_ensemble_training *t)
+{
+    int first, last;
+
+    find_range(t, &first, &last);
+    return first <= last && t->config->ensemble.residuals == HPS_RESIDUALS_FILE ? hps_residuals_check(t, first, last)
+                                                                                : HPS_OK;
+}
+
 hps_status hps_boosting_train(hps_ensemble_training *t)
 {
-    const int last = t->options.stage > 0 ? t->options.stage - 1 : t->file.members - 1;
-    int first = 0;
+    int first, last;
 
-    while (first <= last && t->file.member[first].complete) {
-        first++;
-    }
+    find_range(t, &first, &last);
     if (first > last) {
         hps_log("ensemble", "stage%s %d trained before: nothing to do", last > 0 ? "s up to" : "", last + 1);
         return HPS_OK;
-    }
-    if (t->config->ensemble.residuals == HPS_RESIDUALS_FILE) {
-        HPS_TRY(hps_residuals_check_room(t, first, last));
     }
     for (int j = first; j <= (t->options.dry_run ? first : last); j++) {
         if (!t->file.member[j].complete) {

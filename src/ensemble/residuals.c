@@ -81,6 +81,7 @@ static hps_status look(const hps_ensemble_training *t, int j, hps_residual_state
 {
     int found = HPS_RESIDUAL_NONE;
 
+    *state = HPS_RESIDUAL_NONE;
     HPS_TRY(hps_share_status(t->world, t->rank == 0 ? look_here(t, j, state) : HPS_OK));
     if (t->rank == 0) {
         found = (int)*state;
@@ -140,8 +141,7 @@ static hps_status close_finished(const hps_ensemble_training *t, int j)
 
     HPS_TRY(name_directory(t, j, "", path));
     HPS_TRY(name_directory(t, j, ".tmp", unfinished));
-    return rename(unfinished, path) == 0 ? HPS_OK
-                                         : hps_fail(HPS_EIO, "%s: cannot be made: %s", path, strerror(errno));
+    return rename(unfinished, path) == 0 ? HPS_OK : hps_fail(HPS_EIO, "%s: cannot be made: %s", path, strerror(errno));
 }
 
 /* Collective.  The nearest input before stage j that stands whole: of stage *from; 0: the store. */
@@ -174,6 +174,14 @@ static hps_status run_pass(hps_ensemble_training *t, int from, int to)
     return status;
 }
 
+static hps_status refuse_other(const char *path)
+{
+    return hps_fail(HPS_ECONFIG,
+                    "%s: residuals of another chain of stages, or of another store; remove the directory to have them "
+                    "written anew",
+                    path);
+}
+
 hps_status hps_residuals_make(hps_ensemble_training *t, int j)
 {
     hps_residual_state state;
@@ -186,10 +194,7 @@ hps_status hps_residuals_make(hps_ensemble_training *t, int j)
         return HPS_OK;
     }
     if (state == HPS_RESIDUAL_OTHER) {
-        return hps_fail(HPS_ECONFIG,
-                        "%s: residuals of another chain of stages, or of another store; remove the directory to have "
-                        "them written anew",
-                        path);
+        return refuse_other(path);
     }
     HPS_TRY(find_start(t, j, &from));
     HPS_TRY(hps_share_status(t->world, t->rank == 0 ? open_unfinished(t, j, state) : HPS_OK));
@@ -213,21 +218,36 @@ hps_status hps_residuals_drop(hps_ensemble_training *t)
     return hps_share_status(t->world, status);
 }
 
-hps_status hps_residuals_check_room(hps_ensemble_training *t, int first, int last)
+/* How many sets of files are still to be written, and for how many there must be room at once. */
+static hps_status count_sets(const hps_ensemble_training *t, int first, int last, int *missing, int *needed)
+{
+    char path[HPS_PATH_MAX];
+    int standing = 0;
+
+    *missing = 0;
+    for (int j = 1; j <= last; j++) {
+        hps_residual_state state;
+        HPS_TRY(look(t, j, &state));
+        if (state == HPS_RESIDUAL_OTHER && j >= first && t->file.member[j - 1].complete) {
+            HPS_TRY(name_directory(t, j, "", path));
+            return refuse_other(path);
+        }
+        standing += state == HPS_RESIDUAL_WHOLE;
+        *missing += state != HPS_RESIDUAL_WHOLE && j >= first;
+    }
+    const int most = t->config->ensemble.keep == HPS_KEEP_ALL ? *missing : standing > 0 ? 1 : 2;
+    *needed = *missing < most ? *missing : most;
+    return HPS_OK;
+}
+
+hps_status hps_residuals_check(hps_ensemble_training *t, int first, int last)
 {
     const hps_store_info *info = t->dataset.info;
     const double bytes = (double)hps_residual_bytes(info->rows, info->d);
     char path[HPS_PATH_MAX];
-    int missing = 0, standing = 0;
+    int missing = 0, needed = 0;
 
-    for (int j = 1; j <= last; j++) {
-        hps_residual_state state;
-        HPS_TRY(look(t, j, &state));
-        standing += state == HPS_RESIDUAL_WHOLE;
-        missing += state != HPS_RESIDUAL_WHOLE && j >= first;
-    }
-    const int all = t->config->ensemble.keep == HPS_KEEP_ALL ? missing : standing > 0 ? 1 : 2;
-    const int needed = missing < all ? missing : all;
+    HPS_TRY(count_sets(t, first, last, &missing, &needed));
     if (missing == 0) {
         return HPS_OK;
     }

@@ -22,8 +22,11 @@ hps_status hps_residuals_make(hps_ensemble_training *t, int j);
 /* Collective over t->world.  Removes the inputs of stages before the last complete one, unless ensemble.keep says all. */
 hps_status hps_residuals_drop(hps_ensemble_training *t);
 
-/* Collective over t->world.  Says what room the files take, and whether there is as much.  first, last: stages to be trained. */
-hps_status hps_residuals_check_room(hps_ensemble_training *t, int first, int last);
+/*
+ * Collective over t->world.  Whether the residuals that stand belong to this chain, and whether there is room for those that
+ * the stages first .. last need; tells how much.  Errors: HPS_ECONFIG, HPS_EIO.
+ */
+hps_status hps_residuals_check(hps_ensemble_training *t, int first, int last);
 
 /*
  * Collective over t->world.  Writes the residuals of `source`, whose rows are the input of stage `from`, after the stages

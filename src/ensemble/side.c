@@ -17,6 +17,7 @@ hps_status hps_side_create(MPI_Comm world, int groups, hps_side *side)
     HPS_MPI(MPI_Comm_split(world, within == 0 ? 0 : MPI_UNDEFINED, rank, &side->roots));
     hps_status status = HPS_ALLOC(&side->said, groups, "groups of ranks");
     if (status == HPS_OK) {
+        /* NOLINTNEXTLINE(bugprone-sizeof-expression): requests are pointers in some MPIs */
         status = HPS_ALLOC(&side->request, groups, "groups of ranks");
     }
     for (int g = 0; status == HPS_OK && g < groups; g++) {

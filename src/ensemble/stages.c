@@ -60,6 +60,7 @@ static hps_status load(const hps_ensemble_training *t, int64_t B, hps_stages *s)
 
     HPS_TRY(hps_grid_create(t->world, (int)t->config->train.groups, &s->grid));
     HPS_TRY(hps_agree(t->world, hps_kernels_choose(t->config->kernels.backend, &kernels)));
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     HPS_TRY(hps_agree(t->world, HPS_ALLOC(&s->model, s->to - s->from, "stages")));
     for (int j = s->from; j < s->to; j++) {
         HPS_TRY(hps_grid_agree(&s->grid, load_one(t, &s->grid, j, &s->model[j - s->from])));

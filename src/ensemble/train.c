@@ -79,7 +79,22 @@ static hps_status imagine(const hps_ensemble_training *t, hps_ensemble_file *fil
     return HPS_OK;
 }
 
-/* Whether the ensemble that stands in the output is the one that is to be trained, or its beginning. */
+/* Names the first key that differs from those with which the ensemble was begun. */
+static hps_status refuse_configuration(const hps_config *c)
+{
+    char path[HPS_PATH_MAX], text[512];
+    hps_config *there = NULL;
+
+    HPS_TRY(hps_path_join(c->output, "used.yaml", path));
+    const bool known = hps_config_read(MPI_COMM_NULL, "", path, 0, NULL, &there) == HPS_OK &&
+                       hps_config_difference(c, there, text, sizeof(text));
+    hps_config_destroy(&there);
+    return hps_fail(HPS_ECONFIG,
+                    "%s: an ensemble of another configuration (%s); give it back its values, or choose another output",
+                    c->output, known ? text : "its used.yaml does not say in what");
+}
+
+/* Rank 0.  Whether the ensemble that stands in the output is the one that is to be trained, or its beginning. */
 static hps_status check_old(const hps_ensemble_training *t, const hps_ensemble_file *old)
 {
     const hps_config *c = t->config;
@@ -106,10 +121,7 @@ static hps_status check_old(const hps_ensemble_training *t, const hps_ensemble_f
                                output);
     }
     if (old->config_hash != new->config_hash) {
-        return hps_fail(HPS_ECONFIG,
-                        "%s: an ensemble of another configuration, see its used.yaml; give it back its values, or "
-                        "choose another output",
-                        output);
+        return refuse_configuration(c);
     }
     for (int j = 0; j < old->members; j++) {
         if (old->member[j].config_hash != new->member[j].config_hash) {
@@ -144,7 +156,8 @@ static hps_status take_old(hps_ensemble_training *t)
     hps_ensemble_file old;
 
     HPS_TRY(hps_ensemble_read(t->world, t->config->output, &old));
-    hps_status status = old.method == HPS_ENSEMBLE_NONE ? HPS_OK : hps_agree(t->world, check_old(t, &old));
+    hps_status status =
+        hps_share_status(t->world, t->rank == 0 && old.method != HPS_ENSEMBLE_NONE ? check_old(t, &old) : HPS_OK);
     if (status == HPS_OK) {
         status = hps_share_status(t->world, t->rank == 0 ? notice_removed(t, &old) : HPS_OK);
     }
@@ -162,6 +175,7 @@ static hps_status make_members(hps_ensemble_training *t)
     const int members = (int)t->config->ensemble.members;
     hps_ensemble_file names;
 
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     HPS_TRY(HPS_ALLOC(&t->member, members, "members"));
     hps_status status = hps_ensemble_create(t->config->ensemble.method, members, &names);
     for (int j = 0; j < members && status == HPS_OK; j++) {
@@ -202,7 +216,9 @@ static hps_status prepare(hps_ensemble_training *t)
     HPS_TRY(hps_dataset_open(t->world, t->config, NULL, gradients, &t->dataset));
     HPS_TRY(hps_agree(t->world, make_members(t)));
     HPS_TRY(take_old(t));
-    return hps_agree(t->world, check_stage(t));
+    HPS_TRY(hps_agree(t->world, check_stage(t)));
+    return t->config->ensemble.method == HPS_ENSEMBLE_BOOSTING ? hps_boosting_check(t)
+                                                               : hps_agree(t->world, hps_bagging_check(t));
 }
 
 static hps_status begin_output(hps_ensemble_training *t)
@@ -260,10 +276,8 @@ hps_status hps_ensemble_train(MPI_Comm world, const hps_config *config, const hp
 
     HPS_MPI(MPI_Comm_rank(world, &t.rank));
     HPS_MPI(MPI_Comm_size(world, &t.size));
-    t.job = (hps_train_job){.dry_run = options->dry_run,
-                            .argc = options->argc,
-                            .argv = options->argv,
-                            .ends.directory = config->output};
+    t.job = (hps_train_job){
+        .dry_run = options->dry_run, .argc = options->argc, .argv = options->argv, .ends.directory = config->output};
     hps_status status = prepare(&t);
     if (status == HPS_OK) {
         hps_wish_listen();

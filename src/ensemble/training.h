@@ -29,8 +29,17 @@ typedef struct {
 hps_status hps_member_config(const hps_config *ensemble, int j, const char *directory, const hps_store_info *info,
                              hps_config **member);
 
+/* Local.  Whether there are ranks for the groups asked for.  Error: HPS_ECONFIG. */
+hps_status hps_bagging_check(const hps_ensemble_training *t);
+
 /* Collective over t->world.  Trains the members that are not complete, and notes them in t->file. */
 hps_status hps_bagging_train(hps_ensemble_training *t);
+
+/*
+ * Collective over t->world, before anything is written.  Whether the residuals that stand are of this chain, and whether
+ * there is room for those to be written.  Errors: HPS_ECONFIG, HPS_EIO.
+ */
+hps_status hps_boosting_check(hps_ensemble_training *t);
 
 /* Collective over t->world.  Trains the stages that are not complete, or the one asked for. */
 hps_status hps_boosting_train(hps_ensemble_training *t);

@@ -24,11 +24,11 @@ struct hps_feed {
     hps_store *store;
     const hps_store_info *info;
     hps_feed_options options;
-    int64_t blocks, epoch; /* epoch that `order` holds, -1 at first */
-    place *order;          /* [blocks] */
-    int64_t short_at;      /* where in `order` the last block stands */
-    char *words;           /* [batch, d] as stored */
-    int *counts, *offsets; /* [P] bytes of the allgather */
+    int64_t blocks, epoch;         /* epoch that `order` holds, -1 at first */
+    place *order;                  /* [blocks] */
+    int64_t short_at;              /* where in `order` the last block stands */
+    char *words;                   /* [batch, d] as stored */
+    int *counts, *offsets;         /* [P] bytes of the allgather */
     const hps_feed_change *change; /* borrowed; NULL: none */
     bool held;                     /* words are those of the batch at position, all of it */
     stage stage;                   /* of the batch that follows */

@@ -155,11 +155,17 @@ void hps_nest_begin(hps_nest *nest, int64_t step, int64_t k)
     }
 }
 
-static int by_latent(const void *a, const void *b)
+/* By latent; a token's slots are few. */
+static void sort_by_latent(int64_t count, hps_candidate *slot)
 {
-    const hps_candidate *x = a, *y = b;
-
-    return (x->latent > y->latent) - (x->latent < y->latent);
+    for (int64_t i = 1; i < count; i++) {
+        const hps_candidate moved = slot[i];
+        int64_t at = i;
+        for (; at > 0 && slot[at - 1].latent > moved.latent; at--) {
+            slot[at] = slot[at - 1];
+        }
+        slot[at] = moved;
+    }
 }
 
 /* The weights of one token's slots: each level's goes to the last slot in it. */
@@ -191,8 +197,7 @@ void hps_nest_fill(hps_nest *nest, int64_t B, int threads, hps_slots *slots)
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t t = 0; t < B; t++) {
         if (nest->by_latent) {
-            qsort(slots->slot + slots->first[t], (size_t)(slots->first[t + 1] - slots->first[t]), sizeof(*slots->slot),
-                  by_latent);
+            sort_by_latent(slots->first[t + 1] - slots->first[t], slots->slot + slots->first[t]);
         }
         weigh(nest, t, slots);
     }

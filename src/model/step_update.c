@@ -110,23 +110,37 @@ static void update_encoder(hps_trainer *t, const hps_update *u, const hps_state 
     }
 }
 
-/* The decoder's part of a nested objective: a few columns at a time, first their suffix vectors, then their gradients. */
+/* What some columns of the decoder's gradient are made of: suffix vectors, or what they sum to by latent. */
+static void sweep_back(hps_trainer *t, int64_t w, const float *W_dec, const float *R)
+{
+    const hps_model *m = t->model;
+    const hps_forward *f = t->forward;
+
+    if (t->suffix != NULL) {
+        t->kernels->suffix_rows(f->ws, t->B, w, m->ldd, W_dec, &f->slots, &t->nest.nesting, t->nest.main, R, t->chunk,
+                                t->suffix);
+    } else {
+        t->kernels->nested_sums(f->ws, t->B, m->shard.n, w, m->ldd, W_dec, &f->slots, &t->nest.nesting, t->nest.main, R,
+                                t->chunk, t->S_sums);
+    }
+}
+
+/* The decoder's part of a nested objective: some columns at a time, first the sweep back, then their gradients. */
 static void nested_decoder_pass(hps_trainer *t, const hps_update *u, const hps_state *W_dec, int64_t *square,
                                 int64_t *norm)
 {
     const hps_model *m = t->model;
-    const hps_forward *f = t->forward;
     hps_update part = *u;
 
     part.family[0].rows = t->suffix;
-    part.family[0].ld = t->chunk;
     part.family[0].row = t->nest.nesting.row;
+    part.family[0].sums = t->S_sums;
+    part.family[0].ld = t->chunk;
     for (int64_t j = 0; j < m->shard.w; j += t->chunk) {
         const int64_t w = m->shard.w - j < t->chunk ? m->shard.w - j : t->chunk;
         const hps_state columns = {W_dec->value + j, W_dec->moment1 + j, W_dec->moment2 + j};
         part.family[1].rows = u->families > 1 ? u->family[1].rows + j : NULL;
-        t->kernels->suffix_rows(f->ws, t->B, w, m->ldd, columns.value, &f->slots, &t->nest.nesting, t->nest.main,
-                                f->R + j, t->chunk, t->suffix);
+        sweep_back(t, w, columns.value, t->forward->R + j);
         update_decoder(t, &part, w, &columns, square, norm);
     }
 }

@@ -229,8 +229,8 @@ static hps_status loop(hps_training *all, int members, int rank)
     }
     for (hps_training *t = most_behind(all, members); t->model->step < t->options.steps;
          t = most_behind(all, members)) {
-        hps_wish wish = hps_wish_now(rank, &all[0].job->ends, c->train.max_minutes, 60 * c->train.checkpoint.every_minutes,
-                                     saved);
+        hps_wish wish =
+            hps_wish_now(rank, &all[0].job->ends, c->train.max_minutes, 60 * c->train.checkpoint.every_minutes, saved);
         HPS_TRY(one_round(all, members, t->model->step, &wish));
         show_progress(all, members, t->model->step == t->options.steps, &spoke);
         for (int j = 0; j < members; j++) {
@@ -244,7 +244,7 @@ static hps_status loop(hps_training *all, int members, int rank)
 }
 
 /* Notes the outcome in run.json. */
-static void note_result(hps_training *t, hps_train_result *result)
+static void note_result(hps_training *t)
 {
     const hps_checksum sum = hps_model_checksum(t->grid.model, t->model);
     const hps_model *m = t->model;
@@ -260,14 +260,14 @@ static void note_result(hps_training *t, hps_train_result *result)
     if (t->evaluation.rows > 0) {
         hps_run_note(t->run, "heldout_ev", hps_json_real(t->evaluation.ev));
     }
-    *result = (hps_train_result){.checksum = sum.values,
-                                 .config_hash = t->hash,
-                                 .norm = m->norm,
-                                 .scale = m->scale,
-                                 .n = m->shard.n,
-                                 .d = m->shard.d,
-                                 .k = m->k,
-                                 .evaluation = t->evaluation};
+    t->result = (hps_train_result){.checksum = sum.values,
+                                   .config_hash = t->hash,
+                                   .norm = m->norm,
+                                   .scale = m->scale,
+                                   .n = m->shard.n,
+                                   .d = m->shard.d,
+                                   .k = m->k,
+                                   .evaluation = t->evaluation};
 }
 
 static hps_status open_output(hps_training *t, int rank)
@@ -298,7 +298,7 @@ static hps_status begin(hps_training *t, int rank)
     return HPS_OK;
 }
 
-static hps_status run(hps_training *all, int members, int rank, hps_train_result *result)
+static hps_status run(hps_training *all, int members, int rank)
 {
     for (int j = 0; j < members; j++) {
         HPS_TRY(begin(&all[j], rank));
@@ -307,7 +307,7 @@ static hps_status run(hps_training *all, int members, int rank, hps_train_result
     hps_status status = loop(all, members, rank);
     hps_wish_restore();
     for (int j = 0; j < members && (status == HPS_OK || status == HPS_STOPPED); j++) {
-        note_result(&all[j], &result[j]);
+        note_result(&all[j]);
         hps_training_note_input(&all[j]);
         hps_training_note_memory(&all[j]);
     }
@@ -334,7 +334,7 @@ static hps_status prepare(hps_training *all, int members, const hps_train_member
     return HPS_OK;
 }
 
-static hps_status train(hps_training *all, int members, const hps_train_job *job, hps_train_result *result)
+static hps_status train(hps_training *all, int members, const hps_train_job *job)
 {
     int rank;
 
@@ -343,7 +343,7 @@ static hps_status train(hps_training *all, int members, const hps_train_job *job
         hps_log(all[0].name, "dry run: everything fits; nothing was written");
         return HPS_OK;
     }
-    hps_status status = run(all, members, rank, result);
+    hps_status status = run(all, members, rank);
     for (int j = 0; j < members; j++) {
         status = hps_run_end(&all[j].run, status);
     }
@@ -354,23 +354,18 @@ hps_status hps_train(MPI_Comm world, int members, const hps_train_member *member
                      hps_train_result *result)
 {
     hps_training *all = NULL;
-    hps_train_result *own = NULL;
-    hps_status status = HPS_ALLOC(&all, members, "members");
 
+    HPS_TRY(hps_agree(world, HPS_ALLOC(&all, members, "members")));
+    hps_status status = prepare(all, members, member, job, world);
     if (status == HPS_OK) {
-        status = HPS_ALLOC(&own, members, "members");
+        status = train(all, members, job);
     }
-    status = hps_agree(world, status);
-    if (status == HPS_OK) {
-        status = prepare(all, members, member, job, world);
-        if (status == HPS_OK) {
-            status = train(all, members, job, result != NULL ? result : own);
+    for (int j = members - 1; j >= 0; j--) {
+        if (result != NULL) {
+            result[j] = all[j].result;
         }
-        for (int j = members; j > 0; j--) {
-            hps_training_release(&all[j - 1]);
-        }
+        hps_training_release(&all[j]);
     }
-    HPS_FREE(&own);
     HPS_FREE(&all);
     return status;
 }

@@ -28,18 +28,20 @@ int64_t hps_k_at(const hps_step_options *o, int64_t k, int64_t t)
     return (int64_t)floor((double)o->k_start + (double)(k - o->k_start) * (double)t / (double)o->k_steps + 0.5);
 }
 
-/* What a nested objective works in: so many columns at a time that their suffix vectors take about two residuals' room. */
+/* What a nested objective works in: so many columns at a time that it takes about two residuals' room. */
 static hps_status allocate_nested(hps_trainer *t, int64_t slots)
 {
+    enum { FEW_LEVELS = 8 };
     const hps_model *m = t->model;
-    const int64_t B = t->B, rows = t->nest.most < slots / B ? t->nest.most * B : slots;
+    const int64_t B = t->B, levels = t->nest.most, vectors = levels < slots / B ? levels * B : slots;
+    const int64_t rows = levels <= FEW_LEVELS ? vectors : m->shard.n;
     const int64_t width = 2 * m->shard.w * B / rows / HPS_BLOCK * HPS_BLOCK, least = 2 * HPS_BLOCK;
 
     t->chunk = width > least ? width : least;
     t->chunk = t->chunk < m->ldd ? t->chunk : (m->ldd + HPS_BLOCK - 1) / HPS_BLOCK * HPS_BLOCK;
     HPS_TRY(HPS_ALLOC(&t->S, B * m->ldd, "suffix vectors"));
     HPS_TRY(HPS_ALLOC(&t->S_y, m->ldd, "column sums"));
-    return HPS_ALLOC(&t->suffix, rows * t->chunk, "suffix vectors");
+    return HPS_ALLOC(levels <= FEW_LEVELS ? &t->suffix : &t->S_sums, rows * t->chunk, "suffix vectors");
 }
 
 static hps_status allocate(hps_trainer *t, int64_t k)
@@ -127,6 +129,7 @@ void hps_trainer_destroy(hps_trainer **trainer)
     hps_nest_destroy(&t->nest);
     HPS_FREE(&t->S);
     HPS_FREE(&t->suffix);
+    HPS_FREE(&t->S_sums);
     HPS_FREE(&t->S_sum);
     HPS_FREE(&t->S_y);
     HPS_FREE(&t->bound);

@@ -20,7 +20,8 @@ struct hps_trainer {
     hps_bucket bucket;
     hps_nest nest;
     float *S;             /* [B, ldd] suffix vectors over all slots: the gradient of b; NULL if never nested */
-    float *suffix;        /* [.., chunk] those of every slot, over a few columns at a time */
+    float *suffix;        /* [.., chunk] for few levels: the suffix vectors, over some columns at a time; else NULL */
+    float *S_sums;        /* [n, chunk] for many: sums of z S by latent; else NULL */
     int64_t chunk;        /* a multiple of HPS_BLOCK */
     hps_aux *aux;         /* NULL without AuxK */
     double *bound;        /* [B] on |R| */

@@ -48,7 +48,8 @@ typedef struct hps_training {
     hps_step_report report;           /* of the latest step */
     hps_interval interval, shown;     /* since the last line of metrics.jsonl, since the last line of progress */
     hps_interval all;                 /* of the steps since the start */
-    bool stepped;                     /* in this round of all members */
+    hps_train_result result;
+    bool stepped; /* in this round of all members */
 } hps_training;
 
 /* Local.  Adds one to another. */

@@ -35,8 +35,8 @@ hps_residual_state hps_residual_look(const char *path, const char *fingerprint)
     if (hps_h5_open(path, &file) != HPS_OK) {
         return HPS_RESIDUAL_TORN;
     }
-    const bool whole = hps_h5_get_int(file, "complete", &complete) && complete == 1 &&
-                       hps_h5_get_text(file, "fingerprint", &made);
+    const bool whole =
+        hps_h5_get_int(file, "complete", &complete) && complete == 1 && hps_h5_get_text(file, "fingerprint", &made);
     const bool ours = whole && strcmp(made, fingerprint) == 0;
     HPS_FREE(&made);
     H5Fclose(file);

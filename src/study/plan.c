@@ -1,5 +1,7 @@
 #include "hpsae/study/plan.h"
 
+#include "plan_ensemble.h"
+
 #include "hpsae/base/memory.h"
 #include "hpsae/model/checkpoint.h"
 
@@ -97,6 +99,7 @@ static hps_cost_case case_of(const hps_plan_request *r, const hps_plan *plan)
 {
     const hps_config *c = r->config;
     const bool multi = c->train.objective == HPS_OBJECTIVE_MULTI_TOPK && c->train.multi.weight > 0;
+    const int side = plan->ensemble.groups;
 
     return (hps_cost_case){.n = c->model.latents,
                            .d = plan->data.d,
@@ -110,9 +113,9 @@ static hps_cost_case case_of(const hps_plan_request *r, const hps_plan *plan)
                            .average = c->train.ema > 0,
                            .word_bytes = (int)hps_dtype_size(plan->data.dtype),
                            .R = (int)c->train.groups,
-                           .P = (int)(r->nodes * (int64_t)r->ranks_per_node / c->train.groups),
+                           .P = (int)(r->nodes * (int64_t)r->ranks_per_node / c->train.groups / side),
                            .threads = plan->grid.size.threads,
-                           .nodes = r->nodes};
+                           .nodes = r->nodes > side ? r->nodes / side : 1};
 }
 
 /* What memory is asked of while sizes vary. */
@@ -128,8 +131,9 @@ static hps_status rank_memory(const question *q, const hps_cost_case *size, hps_
     config.model.latents = size->n;
     config.train.batch = size->B;
     config.train.aux.k = config.train.aux.k < size->n ? config.train.aux.k : size->n;
-    return hps_train_rehearse(&config, q->plan->kernels, &q->plan->data, q->plan->gradients, size->R, size->P,
-                              size->threads, memory);
+    HPS_TRY(hps_train_rehearse(&config, q->plan->kernels, &q->plan->data, q->plan->gradients, size->R, size->P,
+                               size->threads, memory));
+    return hps_plan_ensemble_memory(&config, q->plan, size, memory);
 }
 
 /*
@@ -139,8 +143,9 @@ static hps_status rank_memory(const question *q, const hps_cost_case *size, hps_
 static int64_t libraries_of(const hps_plan *plan, const hps_cost_case *size)
 {
     const int64_t mailbox = 7 << 19, collective = 36 << 20, ranks = (int64_t)size->R * size->P;
+    const int64_t neighbours = plan->ensemble.groups > 1 ? plan->grid.ranks_per_node : ranks / size->nodes;
 
-    return plan->machine.libraries + ranks / size->nodes * mailbox + (size->P > 2 ? collective : 0);
+    return plan->machine.libraries + neighbours * mailbox + (size->P > 2 ? collective : 0);
 }
 
 static int64_t all_bytes(const hps_plan *plan, const hps_cost_case *size, const hps_memory_plan *m)
@@ -288,6 +293,7 @@ static hps_status fill(const hps_plan_request *r, hps_plan *plan)
     const int configured = c->grid.threads == HPS_AUTO_INT ? plan->machine.threads : (int)c->grid.threads;
     plan->grid.size.threads = r->threads > 0 ? r->threads : configured;
     plan->grid.ranks_per_node = r->ranks_per_node;
+    hps_plan_ensemble_begin(r, plan);
     plan->grid.size = case_of(r, plan);
     plan->node_limit = r->node_bytes;
 
@@ -298,8 +304,11 @@ static hps_status fill(const hps_plan_request *r, hps_plan *plan)
     plan->fits = plan->node_limit <= 0 || (double)plan->rank_bytes * r->ranks_per_node <= plan->node_limit;
     predict(r, plan);
     predict_disk(r, plan);
-    choose_grids(r, plan, &q);
-    if (!plan->fits) {
+    hps_plan_ensemble_total(r, plan);
+    if (plan->ensemble.groups == 1) { /* a search for grids has one dictionary on all ranks in mind */
+        choose_grids(r, plan, &q);
+    }
+    if (!plan->fits && plan->ensemble.groups == 1) {
         find_remedies(plan, &q);
     }
     return HPS_OK;

@@ -49,6 +49,18 @@ static json_t *run_json(const hps_plan *p)
                      (json_int_t)c->dead, "steps", (json_int_t)p->steps);
 }
 
+static const char *method_name(hps_ensemble_method method)
+{
+    return method == HPS_ENSEMBLE_BAGGING ? "bagging" : method == HPS_ENSEMBLE_BOOSTING ? "boosting" : "none";
+}
+
+static json_t *ensemble_json(const hps_plan_ensemble *e)
+{
+    return json_pack("{s:s,s:i,s:i,s:i,s:I,s:i,s:f}", "method", method_name(e->method), "members", e->members, "groups",
+                     e->groups, "at_once", e->at_once, "residual_bytes", (json_int_t)e->residual_bytes, "residual_sets",
+                     e->residual_sets, "residual_seconds", e->residual_seconds);
+}
+
 static json_t *time_json(const hps_plan *p)
 {
     return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f}", "step_seconds", p->step, "total_seconds", p->total,
@@ -70,6 +82,7 @@ json_t *hps_plan_json(const hps_plan_request *r, const hps_plan *p)
     json_object_set_new(root, "network",
                         json_pack("{s:f,s:f}", "latency", m->network.latency, "bytes", m->network.bytes));
     json_object_set_new(root, "run", run_json(p));
+    json_object_set_new(root, "ensemble", ensemble_json(&p->ensemble));
     json_object_set_new(root, "layout", grid_json(&p->grid, NULL));
     json_object_set_new(root, "memory", memory_json(p));
     json_object_set_new(root, "remedies",
@@ -77,8 +90,9 @@ json_t *hps_plan_json(const hps_plan_request *r, const hps_plan *p)
                                   count_or_null(p->batch_possible), "latents", count_or_null(p->latents_possible)));
     json_object_set_new(root, "disk",
                         json_pack("{s:I,s:I,s:I,s:I}", "checkpoint", (json_int_t)p->checkpoint, "keep",
-                                  (json_int_t)p->keep, "most", (json_int_t)(p->checkpoint * (p->keep + 1)), "metrics",
-                                  (json_int_t)p->metrics));
+                                  (json_int_t)p->keep, "most",
+                                  (json_int_t)(p->checkpoint * (p->keep * p->ensemble.members + p->ensemble.groups)),
+                                  "metrics", (json_int_t)p->metrics));
     json_object_set_new(root, "phases", phases_json(p));
     json_object_set_new(root, "time", time_json(p));
     json_object_set_new(root, "best", p->has_best ? grid_json(&p->best, p->reason) : json_null());

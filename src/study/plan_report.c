@@ -76,6 +76,38 @@ static void print_run(FILE *file, const hps_plan_request *r, const hps_plan *p)
             c->R, plural(c->R), c->P, plural(c->P));
 }
 
+static void print_ensemble(FILE *file, const hps_plan_request *r, const hps_plan *p)
+{
+    const hps_plan_ensemble *e = &p->ensemble;
+    char bytes[AMOUNT], time[32];
+
+    if (e->method == HPS_ENSEMBLE_BAGGING) {
+        fprintf(file,
+                "ensemble  bagging: %d members by %d group%s of ranks, %d in each, %s; layout and memory are of one "
+                "group\n",
+                e->members, e->groups, plural(e->groups), e->in_turn, e->at_once > 1 ? "at once" : "one after another");
+    } else if (e->residual_bytes > 0) {
+        fprintf(file,
+                "ensemble  boosting: %d stages one after another; residuals %s a stage, %d at a time: %s; their "
+                "passes %s, if the disk keeps up\n",
+                e->members, amount((double)e->residual_bytes, bytes), e->residual_sets,
+                amount((double)e->residual_bytes * e->residual_sets, (char[AMOUNT]){0}),
+                duration(e->residual_seconds, time));
+    } else if (e->method == HPS_ENSEMBLE_BOOSTING) {
+        fprintf(file, "ensemble  boosting: %d stages one after another; %s residuals take %s\n", e->members,
+                r->config->ensemble.residuals == HPS_RESIDUALS_LIVE ? "live" : "no",
+                duration(e->residual_seconds, time));
+    }
+}
+
+/* Of all members: those that are kept, and one more of each that is written at the time. */
+static double checkpoint_bytes(const hps_plan *p)
+{
+    const hps_plan_ensemble *e = &p->ensemble;
+
+    return (double)p->checkpoint * ((double)p->keep * e->members + (double)e->groups);
+}
+
 static void print_memory(FILE *file, const hps_plan *p)
 {
     char a[AMOUNT], b[AMOUNT], c[AMOUNT], d[AMOUNT], e[AMOUNT];
@@ -105,6 +137,11 @@ static void print_remedies(FILE *file, const hps_plan *p)
     if (p->fits) {
         return;
     }
+    if (p->ensemble.groups > 1) {
+        fprintf(file, "          with fewer ensemble.groups a member is spread over more ranks%s\n",
+                p->ensemble.at_once > 1 ? ", with ensemble.together: false a rank holds one at a time" : "");
+        return;
+    }
     if (p->nodes_needed + p->batch_possible + p->latents_possible == 0 && !p->has_best) {
         fprintf(file, "          cannot fit, neither with more nodes nor with a smaller batch or dictionary: use fewer "
                       "ranks a node, or nodes with more memory\n");
@@ -129,10 +166,12 @@ static void print_remedies(FILE *file, const hps_plan *p)
 static void print_disk(FILE *file, const hps_plan *p)
 {
     char a[AMOUNT], b[AMOUNT], c[AMOUNT];
+    const bool several = p->ensemble.members > 1;
 
-    fprintf(file, "disk      %s a checkpoint, %lld kept and one more while it is written: %s; metrics.jsonl about %s\n",
-            amount((double)p->checkpoint, a), (long long)p->keep,
-            amount((double)p->checkpoint * (double)(p->keep + 1), b), amount((double)p->metrics, c));
+    fprintf(file,
+            "disk      %s a checkpoint, %lld kept%s and one more while it is written: %s; metrics.jsonl about %s%s\n",
+            amount((double)p->checkpoint, a), (long long)p->keep, several ? " of each member" : "",
+            amount(checkpoint_bytes(p), b), amount((double)p->metrics, c), several ? " each" : "");
     fprintf(file, "input     %.4g MB/s from the store, %.4g MB/s each rank\n", 1e-6 * p->input,
             1e-6 * p->input / ((double)p->grid.size.R * p->grid.size.P));
 }
@@ -177,7 +216,9 @@ static void print_grids(FILE *file, const hps_plan *p)
 {
     char when[64];
 
-    if (!p->has_best) {
+    if (p->ensemble.groups > 1) {
+        fprintf(file, "grid      is not searched for with several groups; ensemble.groups: 1 has it searched\n");
+    } else if (!p->has_best) {
         fprintf(file, "grid      none fits with train.groups %d\n", p->grid.size.R);
     } else {
         snprintf(when, sizeof(when), "best with train.groups %d", p->best.size.R);
@@ -193,6 +234,7 @@ void hps_plan_print(FILE *file, const hps_plan_request *r, const hps_plan *p)
 {
     print_basis(file, r, p);
     print_run(file, r, p);
+    print_ensemble(file, r, p);
     print_memory(file, p);
     print_remedies(file, p);
     print_disk(file, p);

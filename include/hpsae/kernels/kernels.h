@@ -83,6 +83,7 @@ typedef struct {
     const hps_slots *slots;
     const hps_bucket *bucket;
     const float *rows; /* [.., ld] what a slot's z multiplies in the decoder's gradient: residuals, suffix vectors */
+    const float *sums; /* [n, ld] instead of rows: what they sum to by latent (nested_sums); else NULL */
     int64_t ld;
     const int32_t *row; /* [slots] which of the rows; NULL: the token's */
     float c;            /* weight of the rows in the loss gradient: S = c * row */
@@ -162,18 +163,25 @@ typedef struct {
 
     /*
      * The suffix vectors of a nested reconstruction, from R, the residuals after the first_slots first slots (below 0:
-     * all).  A token's residual takes in the other slots, then runs back: from the last slot on, S = fma(w_s, r, S)
-     * where w_s is not 0; dz_fixed = hps_dot_fixed(w, S, w_i, scale[t]); r = fma(-z, w_i, r).  S[t] ends with
-     * fma(w_0, -start[t], S): the gradient of b.  S [B, ldd].
+     * all).  A token's residual takes in the other slots, then runs back, and is R[t] again where it meets those: from the
+     * last slot on, S = fma(w_s, r, S) where w_s is not 0; dz_fixed = hps_dot_fixed(w, S, w_i, scale[t]);
+     * r = fma(-z, w_i, r).  S[t] ends with fma(w_0, -start[t], S): the gradient of b.  S [B, ldd].
      */
     void (*nested)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
                    const hps_nesting *nesting, int64_t first_slots, int64_t lds, const float *start,
                    const double *scale, const float *R, float *S);
 
-    /* The same sweep over w columns (W_dec, R and suffix point to the first), for suffix [nesting->rows, lds] alone. */
+    /*
+     * The same sweep over w columns (W_dec, R and the results point to the first), for the decoder's gradient: suffix_rows
+     * leaves the vectors, suffix [nesting->rows, lds], for few levels; nested_sums what they come to by latent,
+     * G [n, ldg]: the sum over slots, tokens in order, of z S (fma), for many.
+     */
     void (*suffix_rows)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec,
                         const hps_slots *slots, const hps_nesting *nesting, int64_t first_slots, const float *R,
                         int64_t lds, float *suffix);
+    void (*nested_sums)(hps_workspace *ws, int64_t B, int64_t n, int64_t w, int64_t ldd, const float *W_dec,
+                        const hps_slots *slots, const hps_nesting *nesting, int64_t first_slots, const float *R,
+                        int64_t ldg, float *G);
 
     /* Column sums over tokens, in token order, in double: sum[j] of R, product[j] of R Q; j < w.  Q [B, ldq] may be R. */
     void (*column_sums)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldr, const float *R, int64_t ldq,

@@ -20,8 +20,8 @@ enum { HPS_RESIDUAL_SLAB = 4096 }; /* rows: 256 times a power of two, as statist
 /* What the file says of itself: its sizes, and whose residuals they are. */
 typedef struct {
     int64_t rows, d;
-    const char *hook;        /* as data.hook names it: under /activations, or with a leading slash a path */
-    const char *model_name;  /* "" where not known */
+    const char *hook;       /* as data.hook names it: under /activations, or with a leading slash a path */
+    const char *model_name; /* "" where not known */
     bool shuffled;
     const char *beside;      /* the other store's file */
     uint64_t store;          /* hps_store_identity of the store that all this began with */

@@ -24,19 +24,32 @@ typedef struct {
     hps_cost_network network; /* bytes > 0: in place of the file's */
 } hps_plan_request;
 
+/* How an ensemble is trained; one member, one group, all else 0 without one. */
+typedef struct {
+    hps_ensemble_method method;
+    int members, groups;     /* groups of ranks side by side; the layout and memory are those of one */
+    int in_turn, at_once;    /* members of a group, and how many of them it holds at once */
+    int64_t residual_bytes;  /* of the residuals of all rows before one stage; 0: none are written */
+    int residual_sets;       /* that stand at once */
+    double residual_seconds; /* of all passes, or live of all forward passes through earlier stages */
+} hps_plan_ensemble;
+
 typedef struct {
     hps_calibration machine;
     const hps_kernels *kernels; /* whose buffers are counted */
     char wanted[HPS_COST_TEXT]; /* the kernels that the run is to use, where this CPU cannot run them; else "" */
     hps_store_info data;        /* strings are not set */
     bool gradients;
+    hps_plan_ensemble ensemble;
     hps_grid_point grid;  /* as asked for */
     hps_memory_plan rank; /* of the rank that holds most */
     int64_t libraries;    /* of a rank */
     int64_t rank_bytes;   /* all of it, libraries included */
     double node_limit;    /* 0: not known */
     bool fits;
-    double seconds[HPS_PHASES], step, communication, evaluations, total; /* s; the last three of the whole run */
+    double seconds[HPS_PHASES], step; /* s */
+    double communication;             /* s, of one member's steps */
+    double evaluations, total;        /* s, of the whole run with all members */
     int64_t steps;
     int64_t checkpoint, keep, metrics; /* bytes of one, how many stay, bytes of metrics.jsonl */
     double input;                      /* bytes a second that the job reads */

@@ -152,6 +152,7 @@ const hps_kernels FAST(kernels) = {
     .slot_dots = FAST(slot_dots),
     .nested = FAST(nested),
     .suffix_rows = FAST(suffix_rows),
+    .nested_sums = FAST(nested_sums),
     .column_sums = FAST(column_sums),
     .update_decoder = FAST(update_decoder),
     .update_encoder = FAST(update_encoder),

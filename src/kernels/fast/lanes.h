@@ -43,6 +43,18 @@ static inline lanes lanes_axpy(float z, const float *row, lanes s)
     return _mm512_fmadd_ps(_mm512_set1_ps(z), _mm512_loadu_ps(row), s);
 }
 
+/* s + z a */
+static inline lanes lanes_scaled(float z, lanes a, lanes s)
+{
+    return _mm512_fmadd_ps(_mm512_set1_ps(z), a, s);
+}
+
+/* s + a row */
+static inline lanes lanes_times(lanes a, const float *row, lanes s)
+{
+    return _mm512_fmadd_ps(a, _mm512_loadu_ps(row), s);
+}
+
 /* Only the first `count` lanes take part. */
 static inline lanes lanes_fma_first(int64_t count, const float *a, const float *b, lanes s)
 {
@@ -94,6 +106,19 @@ static inline lanes lanes_axpy(float z, const float *row, lanes s)
                    _mm256_fmadd_ps(all, _mm256_loadu_ps(row + 8), s.high)};
 }
 
+static inline lanes lanes_scaled(float z, lanes a, lanes s)
+{
+    const __m256 all = _mm256_set1_ps(z);
+
+    return (lanes){_mm256_fmadd_ps(all, a.low, s.low), _mm256_fmadd_ps(all, a.high, s.high)};
+}
+
+static inline lanes lanes_times(lanes a, const float *row, lanes s)
+{
+    return (lanes){_mm256_fmadd_ps(a.low, _mm256_loadu_ps(row), s.low),
+                   _mm256_fmadd_ps(a.high, _mm256_loadu_ps(row + 8), s.high)};
+}
+
 static inline __m256 half_fma_first(__m256i mask, const float *a, const float *b, __m256 s)
 {
     const __m256 sum = _mm256_fmadd_ps(_mm256_maskload_ps(a, mask), _mm256_maskload_ps(b, mask), s);
@@ -143,6 +168,19 @@ static inline lanes lanes_axpy(float z, const float *row, lanes s)
 {
     for (int l = 0; l < HPS_LANES; l++) {
         s.v[l] = fmaf(z, row[l], s.v[l]);
+    }
+    return s;
+}
+
+static inline lanes lanes_scaled(float z, lanes a, lanes s)
+{
+    return lanes_axpy(z, a.v, s);
+}
+
+static inline lanes lanes_times(lanes a, const float *row, lanes s)
+{
+    for (int l = 0; l < HPS_LANES; l++) {
+        s.v[l] = fmaf(a.v[l], row[l], s.v[l]);
     }
     return s;
 }

@@ -12,7 +12,7 @@
 /* A few columns of the gradient of u, the encoder's or the decoder's. */
 typedef struct {
     const hps_update *u;
-    const float *rows[2]; /* of each family, from the piece's first column on */
+    const float *rows[2], *sums[2]; /* of each family, from the piece's first column on; sums NULL: of rows */
     int64_t ld[2], entries[2];
     bool encoder;    /* rows are those of y and weights dz; else the families' rows and z */
     int64_t columns; /* at most PIECE */
@@ -24,7 +24,8 @@ static piece piece_of(const hps_update *u, const float *y, int64_t ldy, int64_t 
     piece p = {.u = u, .encoder = y != NULL, .columns = w - first < PIECE ? w - first : PIECE};
 
     for (int f = 0; f < u->families; f++) {
-        p.rows[f] = (p.encoder ? y : u->family[f].rows) + first;
+        p.sums[f] = p.encoder || u->family[f].sums == NULL ? NULL : u->family[f].sums + first;
+        p.rows[f] = p.sums[f] != NULL ? NULL : (p.encoder ? y : u->family[f].rows) + first;
         p.ld[f] = p.encoder ? ldy : u->family[f].ld;
         p.entries[f] = u->family[f].bucket->entries;
     }
@@ -39,19 +40,15 @@ static inline const float *row_of(const piece *p, int f, const hps_entry *e)
     return p->rows[f] + (row != NULL ? row[e->slot] : e->token) * p->ld[f];
 }
 
-/* g += c * (sum over the latent's entries of weight * row), `count` times 16 columns from j on in registers. */
-static inline void add_family(int count, const piece *p, int f, int64_t latent, int64_t j, float *g)
+/* sum[] += over the latent's entries, weight * row, `count` times 16 columns from j on. */
+static inline void add_entries(int count, const piece *p, int f, int64_t latent, int64_t j, lanes *sum)
 {
     enum { AHEAD = 16 };
     const hps_family *family = &p->u->family[f];
     const int32_t *first = family->bucket->first + latent;
     const hps_entry *entry = family->bucket->entry, *end = entry + first[1];
     const hps_entry *last = entry + p->entries[f] - 1;
-    lanes sum[PIECE / HPS_LANES];
 
-    for (int l = 0; l < count; l++) {
-        sum[l] = lanes_zero();
-    }
     for (const hps_entry *e = entry + first[0]; e < end; e++) {
         const float weight = p->encoder ? e->dz : e->z;
         const float *row = row_of(p, f, e) + j, *next = row_of(p, f, e + AHEAD < last ? e + AHEAD : last) + j;
@@ -60,10 +57,22 @@ static inline void add_family(int count, const piece *p, int f, int64_t latent, 
             sum[l] = lanes_axpy(weight, row + l * HPS_LANES, sum[l]);
         }
     }
+}
+
+/* g += c * (the family's sum of the latent), `count` times 16 columns from j on in registers. */
+static inline void add_family(int count, const piece *p, int f, int64_t latent, int64_t j, float *g)
+{
+    const float *made = p->sums[f] != NULL ? p->sums[f] + latent * p->ld[f] + j : NULL;
+    lanes sum[PIECE / HPS_LANES];
+
     for (int l = 0; l < count; l++) {
-        float part[HPS_LANES];
-        lanes_store(part, sum[l]);
-        lanes_store(g + j + l * HPS_LANES, lanes_axpy(family->c, part, lanes_load(g + j + l * HPS_LANES)));
+        sum[l] = made != NULL ? lanes_load(made + l * HPS_LANES) : lanes_zero();
+    }
+    if (made == NULL) {
+        add_entries(count, p, f, latent, j, sum);
+    }
+    for (int l = 0; l < count; l++) {
+        lanes_store(g + j + l * HPS_LANES, lanes_scaled(p->u->family[f].c, sum[l], lanes_load(g + j + l * HPS_LANES)));
     }
 }
 

@@ -80,6 +80,9 @@ void FAST(nested)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const fl
                   const float *R, float *S);
 void FAST(suffix_rows)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
                        const hps_nesting *nesting, int64_t first_slots, const float *R, int64_t lds, float *suffix);
+void FAST(nested_sums)(hps_workspace *ws, int64_t B, int64_t n, int64_t w, int64_t ldd, const float *W_dec,
+                       const hps_slots *slots, const hps_nesting *nesting, int64_t first_slots, const float *R,
+                       int64_t ldg, float *G);
 void FAST(column_sums)(hps_workspace *ws, int64_t B, int64_t w, int64_t ldr, const float *R, int64_t ldq,
                        const float *Q, double *sum, double *product);
 void FAST(update_decoder)(hps_workspace *ws, const hps_update *u, int64_t n, int64_t w, int64_t ldd,

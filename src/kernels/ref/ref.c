@@ -182,6 +182,15 @@ static void add_rest(int64_t w, int64_t ldd, const float *W_dec, const hps_slots
     }
 }
 
+/* Where the way back has come to the slots that R holds, the residual is R again. */
+static void meet(int64_t w, int64_t ldd, const hps_slots *slots, int64_t t, int64_t s, int64_t first_slots,
+                 const float *R, float *r)
+{
+    if (s - slots->first[t] == first_slots - 1) {
+        memcpy(r, R + t * ldd, (size_t)w * sizeof(*r));
+    }
+}
+
 static void nested(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const float *W_dec, const hps_slots *slots,
                    const hps_nesting *nesting, int64_t first_slots, int64_t lds, const float *start,
                    const double *scale, const float *R, float *S)
@@ -195,6 +204,7 @@ static void nested(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, const f
         add_rest(w, ldd, W_dec, slots, t, first_slots, r);
         for (int64_t s = slots->first[t + 1] - 1; s >= slots->first[t]; s--) {
             const float *w_i = W_dec + slots->slot[s].latent * ldd;
+            meet(w, ldd, slots, t, s, first_slots, R, r);
             for (int64_t j = 0; nesting->weight[s] != 0 && j < w; j++) {
                 sum[j] = fmaf(nesting->weight[s], r[j], sum[j]);
             }
@@ -223,6 +233,7 @@ static void suffix_rows(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, co
         add_rest(w, ldd, W_dec, slots, t, first_slots, r);
         for (int64_t s = slots->first[t + 1] - 1; s >= slots->first[t]; s--) {
             const float *w_i = W_dec + slots->slot[s].latent * ldd;
+            meet(w, ldd, slots, t, s, first_slots, R, r);
             float *sum = suffix + nesting->row[s] * lds;
             for (int64_t j = 0; nesting->weight[s] != 0 && j < w; j++) {
                 sum[j] = fmaf(nesting->weight[s], r[j], first ? 0 : before[j]);
@@ -231,6 +242,30 @@ static void suffix_rows(hps_workspace *ws, int64_t B, int64_t w, int64_t ldd, co
             first = false;
             for (int64_t j = 0; j < w; j++) {
                 r[j] = fmaf(-slots->slot[s].value, w_i[j], r[j]);
+            }
+        }
+    }
+}
+
+static void nested_sums(hps_workspace *ws, int64_t B, int64_t n, int64_t w, int64_t ldd, const float *W_dec,
+                        const hps_slots *slots, const hps_nesting *nesting, int64_t first_slots, const float *R,
+                        int64_t ldg, float *G)
+{
+#pragma omp parallel for schedule(static) num_threads(ws->size.threads)
+    for (int64_t j = 0; j < w; j++) {
+        for (int64_t i = 0; i < n; i++) {
+            G[i * ldg + j] = 0;
+        }
+        for (int64_t t = 0; t < B; t++) {
+            float r = R[t * ldd + j], sum = 0;
+            add_rest(1, ldd, W_dec + j, slots, t, first_slots, &r);
+            for (int64_t s = slots->first[t + 1] - 1; s >= slots->first[t]; s--) {
+                const hps_candidate *slot = slots->slot + s;
+                float *g = G + slot->latent * ldg + j;
+                meet(1, ldd, slots, t, s, first_slots, R + j, &r);
+                sum = nesting->weight[s] != 0 ? fmaf(nesting->weight[s], r, sum) : sum;
+                *g = fmaf(slot->value, sum, *g);
+                r = fmaf(-slot->value, W_dec[slot->latent * ldd + j], r);
             }
         }
     }
@@ -256,15 +291,13 @@ static void gradient_row(const hps_update *u, int64_t latent, int64_t m, int64_t
         float total = 0;
         for (int f = 0; f < u->families; f++) {
             const hps_family *family = &u->family[f];
-            float part = 0;
-            for (int64_t e = family->bucket->first[latent]; e < family->bucket->first[latent + 1]; e++) {
+            const bool summed = y == NULL && family->sums != NULL;
+            float part = summed ? family->sums[latent * family->ld + j] : 0;
+            for (int64_t e = family->bucket->first[latent]; !summed && e < family->bucket->first[latent + 1]; e++) {
                 const int64_t s = family->bucket->entry[e].slot, t = family->bucket->entry[e].token;
-                if (y != NULL) {
-                    part = fmaf(family->slots->dz[s], y[t * ld + j], part);
-                } else {
-                    const int64_t row = family->row != NULL ? family->row[s] : t;
-                    part = fmaf(family->slots->slot[s].value, family->rows[row * family->ld + j], part);
-                }
+                const int64_t row = y == NULL && family->row != NULL ? family->row[s] : t;
+                part = y != NULL ? fmaf(family->slots->dz[s], y[t * ld + j], part)
+                                 : fmaf(family->slots->slot[s].value, family->rows[row * family->ld + j], part);
             }
             total = fmaf(family->c, part, total);
         }
@@ -412,6 +445,7 @@ const hps_kernels NAME(hps_kernels_ref_, HPS_ISA) = {
     .slot_dots = slot_dots,
     .nested = nested,
     .suffix_rows = suffix_rows,
+    .nested_sums = nested_sums,
     .column_sums = column_sums,
     .update_decoder = update_decoder,
     .update_encoder = update_encoder,
