@@ -1,12 +1,11 @@
 #include "hpsae/study/encode.h"
 
-#include "codes_file.h"
-#include "encode_source.h"
+#include "code_stream.h"
+#include "codes_about.h"
 
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
-#include "hpsae/model/dataset.h"
-#include "hpsae/model/feed.h"
+#include "hpsae/model/checkpoint.h"
 
 #include <string.h>
 
@@ -18,9 +17,11 @@ typedef struct {
     const char *path; /* of the model */
     hps_grid grid;
     hps_dataset dataset;
-    hps_encode_source source;
-    hps_feed *feed;
-    int64_t first, rows, batch;
+    hps_model *model;       /* of a dictionary; else NULL and */
+    hps_ensemble *ensemble; /* of an ensemble */
+    double *thresholds;     /* [members] */
+    hps_code_stream codes;
+    int64_t first, rows;
     hps_codes_file *file; /* of rank 0 */
     double began, said;
 } encoding;
@@ -39,6 +40,19 @@ static hps_status choose_rows(encoding *e)
     return HPS_OK;
 }
 
+/* Collective. */
+static hps_status load(encoding *e)
+{
+    bool ensemble;
+
+    HPS_TRY(hps_ensemble_is(e->world, e->path, &ensemble));
+    if (!ensemble) {
+        return hps_model_load(&e->grid, e->path, &e->model);
+    }
+    HPS_TRY(hps_ensemble_load(&e->grid, e->path, &e->ensemble));
+    return hps_agree(e->world, HPS_ALLOC(&e->thresholds, e->ensemble->file.members, "thresholds"));
+}
+
 static hps_status prepare(encoding *e)
 {
     const hps_config *c = e->config;
@@ -49,42 +63,33 @@ static hps_status prepare(encoding *e)
     HPS_TRY(hps_share_status(e->world, e->grid.p == 0 ? hps_codes_look(c->encode.output) : HPS_OK));
     HPS_TRY(hps_dataset_open(e->world, c, &c->encode.store, false, &e->dataset));
     HPS_TRY(choose_rows(e));
-    HPS_TRY(hps_encode_source_open(&e->grid, e->path, &e->source));
-    HPS_TRY(hps_dataset_fits(&e->dataset, e->path, e->source.model->shard.d));
-    e->batch = c->encode.batch < e->rows ? c->encode.batch : e->rows;
-    const hps_model *m = e->source.model;
-    const hps_feed_options options = {
-        .first = e->first, .rows = e->rows, .batch = e->batch, .norm = m->norm, .scale = m->scale};
-    HPS_TRY(hps_feed_create(&e->grid, e->dataset.store, &options, &e->feed));
-    return hps_encode_source_prepare(&e->source, &e->grid, kernels, e->batch, (int)c->grid.threads);
+    HPS_TRY(load(e));
+    const hps_code_options codes = {.path = e->path,
+                                    .model = e->model,
+                                    .ensemble = e->ensemble,
+                                    .dataset = &e->dataset,
+                                    .first = e->first,
+                                    .rows = e->rows,
+                                    .batch = c->encode.batch,
+                                    .kernels = kernels,
+                                    .threads = (int)c->grid.threads};
+    return hps_code_stream_open(&e->grid, &codes, &e->codes);
 }
 
 static void release(encoding *e)
 {
-    hps_feed_destroy(&e->feed);
-    hps_encode_source_close(&e->source);
+    hps_code_stream_close(&e->codes);
+    hps_model_destroy(&e->model);
+    hps_ensemble_destroy(&e->ensemble);
+    HPS_FREE(&e->thresholds);
     hps_dataset_close(&e->dataset);
     hps_grid_destroy(&e->grid);
-}
-
-/* Collective.  A threshold may let more through than there is room for: smaller batches then, down to one row. */
-static hps_status select_batch(encoding *e, int64_t position, int64_t *count)
-{
-    for (;;) {
-        *count = e->rows - position < e->batch ? e->rows - position : e->batch;
-        HPS_TRY(hps_feed_batch(e->feed, position, *count, e->source.model->lde, e->source.x));
-        const hps_status status = hps_encode_source_run(&e->source, *count);
-        if (status != HPS_EARG || *count == 1) {
-            return status;
-        }
-        e->batch = *count / 2;
-    }
 }
 
 /* Rank 0. */
 static hps_status write_batch(encoding *e, int64_t count)
 {
-    const hps_slots *slots = e->source.slots;
+    const hps_slots *slots = e->codes.slots;
 
     for (int64_t t = 0; t < count; t++) {
         HPS_TRY(hps_codes_add(e->file, slots->first[t + 1] - slots->first[t], slots->slot + slots->first[t]));
@@ -111,7 +116,7 @@ static hps_status encode_rows(encoding *e)
     int64_t count;
 
     for (int64_t done = 0; done < e->rows; done += count) {
-        HPS_TRY(select_batch(e, done, &count));
+        HPS_TRY(hps_code_stream_next(&e->codes, done, &count));
         HPS_TRY(hps_share_status(e->world, e->grid.p == 0 ? write_batch(e, count) : HPS_OK));
         say_progress(e, done + count);
     }
@@ -120,7 +125,8 @@ static hps_status encode_rows(encoding *e)
 
 static hps_codes_about about(const encoding *e)
 {
-    hps_codes_about what = hps_encode_source_about(&e->source, &e->grid);
+    hps_codes_about what = e->ensemble != NULL ? hps_codes_about_ensemble(e->ensemble, e->thresholds)
+                                               : hps_codes_about_model(e->grid.model, e->model);
 
     what.rows = e->rows;
     what.first_row = e->first;

@@ -2,6 +2,7 @@
 
 #include "eval_ensemble.h"
 #include "eval_report.h"
+#include "publish.h"
 
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
@@ -181,7 +182,7 @@ static hps_status finish(evaluation *e, bool json)
     HPS_MPI(MPI_Comm_rank(e->world, &rank));
     if (rank == 0) {
         json_t *out = hps_findings_json(&e->found);
-        status = hps_eval_publish(e->config, out, json);
+        status = hps_publish(e->config->output, "eval.json", out, json);
         json_decref(out);
     }
     return hps_agree(e->world, status);

@@ -1,6 +1,7 @@
 #include "eval_ensemble.h"
 
 #include "eval_report.h"
+#include "publish.h"
 
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
@@ -242,7 +243,7 @@ static hps_status finish(evaluation *e, bool json)
     say(e);
     if (e->grid.p == 0) {
         json_t *out = object(e);
-        status = hps_eval_publish(e->config, out, json);
+        status = hps_publish(e->config->output, "eval.json", out, json);
         json_decref(out);
     }
     return hps_agree(e->world, status);

@@ -1,6 +1,5 @@
 #include "eval_report.h"
 
-#include "hpsae/base/file.h"
 #include "hpsae/base/log.h"
 #include "hpsae/base/report.h"
 #include "hpsae/base/rng.h"
@@ -8,8 +7,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 json_t *hps_density_json(int64_t latents, const int64_t *fired, int64_t rows)
 {
@@ -189,23 +186,4 @@ void hps_findings_log(const hps_findings *f)
                 f->gradient_select.mse, f->gradient_select.l0);
         log_first_order(" so selected", &f->gradient_select);
     }
-}
-
-hps_status hps_eval_publish(const hps_config *config, json_t *out, bool json)
-{
-    char path[HPS_PATH_MAX];
-
-    HPS_TRY(hps_directory_make(config->output));
-    HPS_TRY(hps_path_join(config->output, "eval.json", path));
-    char *text = json_dumps(out, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(10));
-    if (text == NULL) {
-        return hps_fail(HPS_ENOMEM, "no memory for %s", path);
-    }
-    const hps_status status = hps_file_replace(path, text, strlen(text));
-    free(text);
-    if (status == HPS_OK && json) {
-        json_dumpf(out, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17));
-        printf("\n");
-    }
-    return status;
 }

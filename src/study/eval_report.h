@@ -42,7 +42,4 @@ int64_t hps_silent_latents(const hps_model *m, int64_t dead_tokens);
 /* Local.  "topk" "batch_topk" "threshold" "gradient". */
 const char *hps_pick_name(hps_pick_rule rule);
 
-/* Local, on rank 0.  Writes eval.json into the output directory; json: prints it on one line to stdout.  HPS_EIO, HPS_ENOMEM. */
-hps_status hps_eval_publish(const hps_config *config, json_t *out, bool json);
-
 #endif
