@@ -5,6 +5,7 @@
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/base/report.h"
+#include "hpsae/model/groups_choice.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -48,6 +49,35 @@ static hps_status choose_size(bench *b)
     b->size.d = status == HPS_OK ? dataset.info->d : 0;
     hps_dataset_close(&dataset);
     return status;
+}
+
+/* train.groups: auto: as train would choose; a calibration, on which that choice is to rest, is made with one group. */
+static hps_status choose_groups(bench *b)
+{
+    static char known[] = "bench";
+    hps_config c = *b->config;
+    const hps_store_info rows = {.d = b->size.d, .rows = INT32_MAX, .dtype = HPS_F32};
+    const bool gradients = c.model.select == HPS_SELECT_GRADIENT;
+    const hps_rank_question run = {&c, b->size.kernels, &rows, gradients, b->limits.libraries};
+    hps_groups_choice choice;
+    char words[HPS_CHOICE_WORDS];
+
+    if (b->size.groups != HPS_AUTO_INT) {
+        return HPS_OK;
+    }
+    if (b->options->calibrate != NULL) {
+        b->size.groups = 1;
+        return HPS_OK;
+    }
+    if (c.data.hook[0] == '\0') {
+        c.data.hook = known; /* so that resolving the rest does not allocate one */
+    }
+    HPS_TRY(hps_agree(b->world, hps_config_resolve(&c, b->size.d, known)));
+    HPS_TRY(hps_groups_ask(b->world, &run, &choice));
+    b->size.groups = choice.point[choice.chosen].size.R;
+    hps_log("bench", "train.groups auto, by %s: %s; chosen: %lld", choice.figures, hps_groups_words(&choice, words),
+            (long long)b->size.groups);
+    return HPS_OK;
 }
 
 static void count_ranks(bench *b)
@@ -211,6 +241,9 @@ hps_status hps_study_bench(MPI_Comm world, const hps_config *config, const hps_b
     hps_status status = hps_share_status(world, b.rank == 0 ? check_targets(&b) : HPS_OK);
     if (status == HPS_OK) {
         status = choose_size(&b);
+    }
+    if (status == HPS_OK) {
+        status = choose_groups(&b);
     }
     if (status == HPS_OK) {
         status = measure(&b, dry_run);

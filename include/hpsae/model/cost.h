@@ -26,6 +26,15 @@ typedef struct {
     int nodes;           /* that the R P ranks fill evenly, in order */
 } hps_cost_case;
 
+/* The share of the latents that AuxK is taken to find dead where nothing says otherwise. */
+#define HPS_DEAD_ASSUMED 0.05
+
+/*
+ * Local.  Of a resolved configuration on activations of d columns of so many bytes each; `dead`: share of the latents, as
+ * above.  On one rank of one thread: R, P, threads, nodes are for the caller.
+ */
+hps_cost_case hps_cost_case_of(const hps_config *config, int64_t d, int word_bytes, double dead);
+
 /* Limits of a machine, with all its threads busy. */
 typedef struct {
     double screen_flops;    /* of the screening product, a thread and second */
