@@ -20,7 +20,7 @@ hps_status hps_threads_choose(MPI_Comm world, hps_config *config, bool warns, co
         config->grid.threads = threads;
     }
     omp_set_num_threads(threads);
-    *from = set ? "grid.threads" : said ? "OMP_NUM_THREADS" : "the cores that each is bound to";
+    *from = set ? "grid.threads" : said ? "OMP_NUM_THREADS" : "the cores that a rank may use";
     if (warns) {
         hps_binding_warn(world, &node, threads, !set && !said);
     }
