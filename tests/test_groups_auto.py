@@ -16,11 +16,11 @@ import tap
 import trained
 
 D, N, K, B = 45, 331, 7, 144
-FEATURES = {"io": "step read_bytes widened messages bytes", "encode": "step products scanned rescued candidates",
+FEATURES = {"io": "step read_bytes widened messages bytes", "encode": "step products scanned rescued candidates streamed",
             "select": "step centred pairs messages bytes slots sorted scored",
-            "decode": "step slot_columns slots columns nested_columns nested_slots tokens",
+            "decode": "step slot_columns slots columns nested_columns nested_slots tokens far_columns",
             "aux": "latents products rescued slot_columns pairs messages bytes slots",
-            "gradient_adam": "step parameters slot_columns slots latents nested_columns clipped averaged summed",
+            "gradient_adam": "step parameters slot_columns slots latents nested_columns clipped averaged summed far_columns",
             "comm": "step messages bytes slots group_messages group_bytes"}
 TOKEN, BYTE = 1e-6, 4.2e-10  # seconds that a token of a group costs, and a byte that goes from group to group
 

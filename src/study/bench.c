@@ -23,6 +23,7 @@ typedef struct {
     int rank, ranks, ranks_per_node;
     hps_bench_size size;
     hps_bench_limits limits;
+    hps_calibration machine; /* with --plan */
     json_t *out;
 } bench;
 
@@ -147,10 +148,15 @@ static hps_status measure_steps(bench *b, hps_bench_case *c)
     HPS_TRY(hps_bench_limits_measure(b->world, c, LIMITS_SHARE * seconds, false, &b->limits));
     if (b->options->calibrate == NULL) {
         hps_bench_run_result run;
+        double mean[HPS_PHASES];
         HPS_TRY(hps_bench_steps(b->world, c, (1 - 2 * LIMITS_SHARE) * seconds, &run));
         HPS_TRY(hps_bench_limits_measure(b->world, c, LIMITS_SHARE * seconds, true, &b->limits));
         hps_bench_limits_log(&b->limits, b->ranks);
-        hps_bench_phases(b->world, c, &b->limits, &run, b->out);
+        hps_bench_phases(b->world, c, &b->limits, &run, mean, b->out);
+        if (b->options->plan) {
+            const bool even = b->ranks % b->ranks_per_node == 0;
+            hps_bench_expected(c, &b->machine, even ? b->ranks / b->ranks_per_node : 1, mean, b->out);
+        }
     } else {
         hps_bench_limits_log(&b->limits, b->ranks);
     }
@@ -233,12 +239,20 @@ static hps_status check_targets(const bench *b)
     return check_target(b->options->calibrate);
 }
 
+static hps_status read_machine(bench *b)
+{
+    return b->options->plan ? hps_agree(b->world, hps_calibration_for(b->config, true, &b->machine)) : HPS_OK;
+}
+
 hps_status hps_study_bench(MPI_Comm world, const hps_config *config, const hps_bench_options *options, bool dry_run)
 {
     bench b = {.world = world, .config = config, .options = options};
 
     count_ranks(&b);
     hps_status status = hps_share_status(world, b.rank == 0 ? check_targets(&b) : HPS_OK);
+    if (status == HPS_OK) {
+        status = read_machine(&b);
+    }
     if (status == HPS_OK) {
         status = choose_size(&b);
     }
@@ -255,5 +269,6 @@ hps_status hps_study_bench(MPI_Comm world, const hps_config *config, const hps_b
         status = hps_share_status(world, b.rank == 0 ? publish(&b) : HPS_OK);
     }
     json_decref(b.out);
+    hps_calibration_release(&b.machine);
     return status;
 }
