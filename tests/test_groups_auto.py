@@ -18,9 +18,9 @@ import trained
 D, N, K, B = 45, 331, 7, 144
 FEATURES = {"io": "step read_bytes widened messages bytes", "encode": "step products scanned rescued candidates streamed",
             "select": "step centred pairs messages bytes slots sorted scored",
-            "decode": "step slot_columns slots columns nested_columns nested_slots tokens far_columns",
+            "decode": "step slot_columns slots columns nested_columns nested_slots tokens far_columns nested_far",
             "aux": "latents products rescued slot_columns pairs messages bytes slots",
-            "gradient_adam": "step parameters slot_columns slots latents nested_columns clipped averaged summed far_columns",
+            "gradient_adam": "step parameters slot_columns slots latents nested_columns clipped averaged summed far_columns nested_far suffixes",
             "comm": "step messages bytes slots group_messages group_bytes"}
 TOKEN, BYTE = 1e-6, 4.2e-10  # seconds that a token of a group costs, and a byte that goes from group to group
 

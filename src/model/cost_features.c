@@ -12,10 +12,10 @@ static const char *const feature_names[HPS_PHASES][HPS_COST_FEATURES] = {
     [HPS_PHASE_ENCODE] = {"step", "products", "scanned", "rescued", "candidates", "streamed"},
     [HPS_PHASE_SELECT] = {"step", "centred", "pairs", "messages", "bytes", "slots", "sorted", "scored"},
     [HPS_PHASE_DECODE] = {"step", "slot_columns", "slots", "columns", "nested_columns", "nested_slots", "tokens",
-                          "far_columns"},
+                          "far_columns", "nested_far"},
     [HPS_PHASE_AUX] = {"latents", "products", "rescued", "slot_columns", "pairs", "messages", "bytes", "slots"},
     [HPS_PHASE_UPDATE] = {"step", "parameters", "slot_columns", "slots", "latents", "nested_columns", "clipped",
-                          "averaged", "summed", "far_columns"},
+                          "averaged", "summed", "far_columns", "nested_far", "suffixes"},
     [HPS_PHASE_COMM] = {"step", "messages", "bytes", "slots", "group_messages", "group_bytes"},
 };
 
@@ -188,10 +188,11 @@ static void decode(const hps_cost_case *c, const share *s, double x[HPS_COST_FEA
     x[1] = s->B * s->k * s->w / s->T;
     x[2] = s->B * s->k / s->T;
     x[3] = s->B * s->w / s->T;
-    x[4] = c->nested ? x[1] : 0;
-    x[5] = c->nested ? s->B * s->k : 0;
+    x[4] = c->nested > 0 ? x[1] : 0;
+    x[5] = c->nested > 0 ? s->B * s->k : 0;
     x[6] = s->B;
     x[7] = x[1] * far_share(s->n * s->w);
+    x[8] = c->nested > 0 ? x[7] : 0;
 }
 
 static void revive(const hps_cost_case *c, const share *s, const hps_cost_wire *wire, double x[HPS_COST_FEATURES])
@@ -220,11 +221,13 @@ static void update(const hps_cost_case *c, const share *s, double x[HPS_COST_FEA
     x[2] = passes * slots * (s->w + s->d / c->P) / s->T;
     x[3] = slots;
     x[4] = s->n;
-    x[5] = c->nested ? passes * s->B * s->k * s->w / s->T : 0;
+    x[5] = c->nested > 0 ? passes * s->B * s->k * s->w / s->T : 0;
     x[6] = c->clip ? s->parameters / s->T : 0;
     x[7] = c->average ? s->parameters / s->T : 0;
     x[8] = c->R > 1 ? s->parameters / s->T : 0;
     x[9] = passes * slots * (s->w * far_share(s->B * s->w) + s->d / c->P * far_share(s->B * s->d)) / s->T;
+    x[10] = x[5] * far_share(s->n * s->w); /* suffix vectors are made from the dictionary's rows again */
+    x[11] = passes * least((double)c->nested, s->k) * s->B * s->w / s->T;
 }
 
 void hps_cost_features(const hps_cost_case *c, hps_phase phase, double x[HPS_COST_FEATURES])

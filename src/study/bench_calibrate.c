@@ -17,19 +17,19 @@
 enum { WARM = 2, LEAST = 3, MOST = 50, SHRINKS = 40, TURNS = 2 };
 
 /* A variation of the largest case: its sizes divided, or a rule of its own. */
-typedef enum { PLAIN, CLIP, AVERAGE, BATCH, NESTED, DEAD, FEW_GROUPS, MOST_GROUPS } variation;
+typedef enum { PLAIN, CLIP, AVERAGE, BATCH, NESTED, PREFIXES, DEAD, FEW_GROUPS, MOST_GROUPS } variation;
 typedef struct {
     int n, d, k, B;
     variation rule;
 } recipe;
 
 static const recipe recipes[] = {
-    {1, 1, 1, 1, PLAIN},       {4, 1, 1, 1, PLAIN},  {1, 4, 1, 1, PLAIN}, {1, 1, 4, 1, PLAIN},
-    {1, 1, 1, 4, PLAIN},       {16, 1, 1, 1, PLAIN}, {2, 2, 2, 1, PLAIN}, {4, 1, 2, 2, PLAIN},
-    {4, 4, 1, 1, PLAIN},       {2, 1, 1, 8, PLAIN},  {1, 4, 4, 2, PLAIN}, {8, 2, 1, 2, PLAIN},
-    {2, 1, 8, 2, PLAIN},       {1, 2, 1, 16, PLAIN}, {4, 1, 1, 2, CLIP},  {4, 1, 1, 2, AVERAGE},
-    {4, 2, 1, 2, BATCH},       {4, 2, 1, 2, NESTED}, {4, 2, 2, 2, DEAD},  {2, 1, 1, 1, FEW_GROUPS},
-    {4, 2, 2, 2, MOST_GROUPS}, /* on one rank there are none */
+    {1, 1, 1, 1, PLAIN}, {4, 1, 1, 1, PLAIN},      {1, 4, 1, 1, PLAIN},       {1, 1, 4, 1, PLAIN},
+    {1, 1, 1, 4, PLAIN}, {16, 1, 1, 1, PLAIN},     {2, 2, 2, 1, PLAIN},       {4, 1, 2, 2, PLAIN},
+    {4, 4, 1, 1, PLAIN}, {2, 1, 1, 8, PLAIN},      {1, 4, 4, 2, PLAIN},       {8, 2, 1, 2, PLAIN},
+    {2, 1, 8, 2, PLAIN}, {1, 2, 1, 16, PLAIN},     {4, 1, 1, 2, CLIP},        {4, 1, 1, 2, AVERAGE},
+    {4, 2, 1, 2, BATCH}, {4, 2, 1, 2, NESTED},     {1, 2, 1, 4, NESTED},      {2, 2, 1, 4, PREFIXES},
+    {4, 2, 2, 2, DEAD},  {2, 1, 1, 1, FEW_GROUPS}, {4, 2, 2, 2, MOST_GROUPS}, /* on one rank there are none */
 };
 enum { RECIPES = sizeof(recipes) / sizeof(recipes[0]), OF_GROUPS = 2 };
 
@@ -71,8 +71,11 @@ static void set_case(const recipe *r, const hps_bench_size *largest, hps_config 
     size->B = part(largest->B, r->B, 16);
     size->groups = groups_of(r, largest->groups, ranks);
     size->B = (size->B + size->groups - 1) / size->groups * size->groups;
-    config->train.objective = r->rule == NESTED ? HPS_OBJECTIVE_HIERARCHICAL : HPS_OBJECTIVE_PLAIN;
-    config->train.hierarchical.levels.count = 0;
+    config->train.objective = r->rule == NESTED     ? HPS_OBJECTIVE_HIERARCHICAL
+                              : r->rule == PREFIXES ? HPS_OBJECTIVE_MATRYOSHKA
+                                                    : HPS_OBJECTIVE_PLAIN;
+    config->train.hierarchical.levels.count = config->train.matryoshka.prefixes.count = 0;
+    config->train.matryoshka.random = 0;
     config->model.select = r->rule == BATCH ? HPS_SELECT_BATCH_TOPK : HPS_SELECT_TOPK;
     config->train.k_start = HPS_AUTO_INT;
     config->train.k_steps = 0;

@@ -19,7 +19,7 @@ typedef struct {
     int64_t k;           /* slots a token that the selection delivers (multi_topk: factor * k) */
     int64_t aux_k, dead; /* latents that AuxK reconstructs with, dead latents (0: AuxK does not run) */
     hps_select select;   /* HPS_SELECT_GRADIENT reads gradients beside the activations */
-    bool nested;         /* an objective other than plain */
+    int64_t nested;      /* partial reconstructions of a token that the loss counts; 0: the whole alone */
     bool clip, average;  /* train.clip > 0, train.ema > 0 */
     int word_bytes;      /* of a stored activation */
     int R, P, threads;   /* data groups, model ranks of each, threads of a rank */
@@ -58,7 +58,7 @@ typedef struct {
     double seconds[HPS_PHASES];
 } hps_cost_measurement;
 
-enum { HPS_COST_FEATURES = 10, HPS_COST_TEXT = 128 };
+enum { HPS_COST_FEATURES = 12, HPS_COST_TEXT = 128 };
 
 /* What is known of a machine: made by `hpsae bench`, read by `hpsae plan`. */
 typedef struct {
