@@ -6,8 +6,8 @@ seconds a step and memory a rank over the measured ones.
     analysis/check_plan.py bench.json [--ranks P] [--threads T] [--steps N] [--json FILE]
 
 Measured: the median over the steps, the first two left out, of the seconds a step (metrics.jsonl), or with --quickest the
-least, for hosts that others use too; with the kernels that the bench file was measured with.  The largest resident memory of any rank (run.json).  Status 1 when a time is off by more than --time (0.15) or memory by more than --memory
-(0.05)."""
+least, for hosts that others use too; with the kernels that the bench file was measured with.  The largest resident memory of any rank (run.json).  Status 1
+when a time is off by more than --time (0.15) or memory by more than --memory (0.05)."""
 import argparse
 import json
 import os
