@@ -30,8 +30,8 @@ typedef struct {
     char wanted[HPS_COST_TEXT]; /* the kernels that the run is to use, where this CPU cannot run them; else "" */
     hps_store_info data;        /* strings are not set */
     bool gradients;
-    const char *bench;    /* the calibration file that was read; borrowed; NULL: none */
-    bool groups_auto;     /* train.groups was auto: `groups` says how it was chosen */
+    const char *bench; /* the calibration file that was read; borrowed; NULL: none */
+    bool groups_auto;  /* train.groups was auto: `groups` says how it was chosen */
     hps_groups_choice groups;
     hps_grid_point grid;  /* as asked for */
     hps_memory_plan rank; /* of the rank that holds most */
