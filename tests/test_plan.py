@@ -146,11 +146,11 @@ with program.Directory() as directory:
     for limit in ("screen_flops", "float32_flops", "memory_bytes", "latency", "allreduce_bytes", "merge_pairs",
                   "read_bytes"):
         bench["limits"][limit] = 1e9
-    names = {"io": "step read_bytes widened messages bytes", "encode": "step products scanned rescued candidates",
+    names = {"io": "step read_bytes widened messages bytes", "encode": "step products scanned rescued candidates streamed",
              "select": "step centred pairs messages bytes slots sorted scored",
-             "decode": "step slot_columns slots columns nested_columns nested_slots tokens",
+             "decode": "step slot_columns slots columns nested_columns nested_slots tokens far_columns nested_far",
              "aux": "latents products rescued slot_columns pairs messages bytes slots",
-             "gradient_adam": "step parameters slot_columns slots latents nested_columns clipped averaged summed",
+             "gradient_adam": "step parameters slot_columns slots latents nested_columns clipped averaged summed far_columns nested_far suffixes",
              "comm": "step messages bytes slots group_messages group_bytes"}
     for phase, features in names.items():
         bench["coefficients"][phase] = {feature: 0.0 for feature in features.split()}

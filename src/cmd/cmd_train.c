@@ -4,5 +4,7 @@
 
 hps_status hps_cmd_train(hps_context *context)
 {
-    return hps_train(context->world, context->config, context->argc, context->argv, context->dry_run);
+    const hps_train_start start = {context->argc, context->argv, context->dry_run, context->threads_from};
+
+    return hps_train(context->world, context->config, &start);
 }

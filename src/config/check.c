@@ -148,7 +148,7 @@ static hps_status check_model(const hps_config *config)
 
 static hps_status check_groups(const hps_config *config)
 {
-    if (config->train.batch % config->train.groups != 0) {
+    if (config->train.groups != HPS_AUTO_INT && config->train.batch % config->train.groups != 0) {
         return hps_config_fail(config, "train.groups", "%lld does not divide train.batch, %lld; allowed: a divisor",
                                (long long)config->train.groups, (long long)config->train.batch);
     }

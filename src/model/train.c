@@ -217,13 +217,14 @@ static void note_result(hps_training *t)
     }
 }
 
-static hps_status open_output(hps_training *t, int rank, int argc, char *const *argv)
+static hps_status open_output(hps_training *t, int rank)
 {
     char path[HPS_PATH_MAX];
     hps_status status;
 
-    HPS_TRY(hps_run_begin(t->world, t->config->output, argc, argv, &t->run));
+    HPS_TRY(hps_run_begin(t->world, t->config->output, t->start->argc, t->start->argv, &t->run));
     hps_run_note(t->run, "kernels", json_pack("{s:s,s:s}", "backend", t->kernels->name, "isa", t->kernels->isa));
+    hps_training_note_groups(t);
     HPS_TRY(hps_run_save(t->run));
     HPS_TRY(hps_config_save(t->world, t->config, t->config->output));
     status = hps_path_join(t->config->output, "metrics.jsonl", path);
@@ -233,9 +234,9 @@ static hps_status open_output(hps_training *t, int rank, int argc, char *const *
     return hps_agree(t->world, status);
 }
 
-static hps_status run(hps_training *t, int rank, int argc, char *const *argv)
+static hps_status run(hps_training *t, int rank)
 {
-    HPS_TRY(open_output(t, rank, argc, argv));
+    HPS_TRY(open_output(t, rank));
     hps_wish_listen();
     if (t->model->step >= t->options.steps) {
         hps_log("train", "all %lld steps were trained before: nothing to do", (long long)t->options.steps);
@@ -253,19 +254,19 @@ static hps_status run(hps_training *t, int rank, int argc, char *const *argv)
     return status;
 }
 
-hps_status hps_train(MPI_Comm world, hps_config *config, int argc, char *const *argv, bool dry_run)
+hps_status hps_train(MPI_Comm world, hps_config *config, const hps_train_start *start)
 {
-    hps_training t = {.world = world, .config = config, .grid.model = MPI_COMM_NULL};
+    hps_training t = {.world = world, .start = start, .config = config, .grid.model = MPI_COMM_NULL};
     int rank;
 
     HPS_MPI(MPI_Comm_rank(world, &rank));
     hps_status status = hps_agree(world, hps_training_prepare(&t));
     if (status == HPS_OK) {
         hps_training_introduce(&t);
-        if (dry_run) {
+        if (start->dry_run) {
             hps_log("train", "dry run: everything fits; nothing was written");
         } else {
-            status = hps_run_end(&t.run, run(&t, rank, argc, argv));
+            status = hps_run_end(&t.run, run(&t, rank));
         }
     }
     hps_training_release(&t);

@@ -185,7 +185,7 @@ static void step_log(const row *step, double messages, int64_t steps, int64_t B)
 }
 
 void hps_bench_phases(MPI_Comm world, const hps_bench_case *c, const hps_bench_limits *limits,
-                      const hps_bench_run_result *run, json_t *out)
+                      const hps_bench_run_result *run, double mean[HPS_PHASES], json_t *out)
 {
     const hps_bench_seconds *median = &run->median;
     const int64_t steps = run->steps;
@@ -199,6 +199,7 @@ void hps_bench_phases(MPI_Comm world, const hps_bench_case *c, const hps_bench_l
         const share mine = share_of(&x, limits, median->phase[p]);
         whole.allowed += mine.allowed;
         rows[p] = row_of(world, &x, limits, &mine);
+        mean[p] = rows[p].mean;
     }
     const row step = row_of(world, &(work){{0}, 0}, limits, &whole);
     const double messages = size.P * size.R > 1 ? rows[HPS_PHASE_SELECT].mean + rows[HPS_PHASE_COMM].mean : 0;

@@ -11,15 +11,22 @@
 #include <mpi.h>
 #include <stdbool.h>
 
+/* How a run was started.  All borrowed. */
+typedef struct {
+    int argc; /* the command line, for run.json */
+    char *const *argv;
+    bool dry_run;             /* check everything, allocate everything, write nothing */
+    const char *threads_from; /* where the number of threads comes from, in words */
+} hps_train_start;
+
 /*
- * Collective over world.  Trains as config says; fills in what is `auto` there.  dry_run: checks everything, allocates
- * everything, and writes nothing.  argc, argv: the command line, for run.json.
+ * Collective over world.  Trains as config says; fills in what is `auto` there (grid.threads was filled in before).
  *
  * Returns HPS_OK when all tokens are trained on; HPS_STOPPED after a checkpoint when SIGTERM, SIGUSR1, a file `stop` in the
  * output directory or train.max_minutes asked for an end.  Errors: HPS_ECONFIG, HPS_EIO, HPS_EFORMAT, HPS_ENOMEM;
  * HPS_ENUMERIC when the training diverged.
  */
-hps_status hps_train(MPI_Comm world, hps_config *config, int argc, char *const *argv, bool dry_run);
+hps_status hps_train(MPI_Comm world, hps_config *config, const hps_train_start *start);
 
 /* Local.  What a configuration that is resolved says of the step (V as in hps_step_options; lists are borrowed), and which
  * roles its model has. */
