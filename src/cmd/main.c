@@ -23,6 +23,7 @@ const hps_command hps_commands[] = {
     {"eval", hps_cmd_eval, true, "measure a dictionary on held-out activations"},
     {"encode", hps_cmd_encode, true, "write the sparse codes of activations as a CSR matrix"},
     {"compare", hps_cmd_compare, true, "measure how alike dictionaries are, by blocks of their Gram matrices"},
+    {"pca", hps_cmd_pca, true, "take the principal components of activations, and the ev of their codes"},
     {"export", hps_cmd_export, true, "write a dictionary as a folder of SAELens or sparsify"},
     {"import", hps_cmd_import, true, "read such a folder as a model"},
     {"bench", hps_cmd_bench, true, "measure this machine's limits, and how much of them a training step reaches"},
