@@ -24,6 +24,7 @@ const hps_command hps_commands[] = {
     {"encode", hps_cmd_encode, true, "write the sparse codes of activations as a CSR matrix"},
     {"compare", hps_cmd_compare, true, "measure how alike dictionaries are, by blocks of their Gram matrices"},
     {"pca", hps_cmd_pca, true, "take the principal components of activations, and the ev of their codes"},
+    {"refit", hps_cmd_refit, true, "fit a dictionary's decoder by least squares, its codes held fixed"},
     {"export", hps_cmd_export, true, "write a dictionary as a folder of SAELens or sparsify"},
     {"import", hps_cmd_import, true, "read such a folder as a model"},
     {"bench", hps_cmd_bench, true, "measure this machine's limits, and how much of them a training step reaches"},
