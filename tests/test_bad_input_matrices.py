@@ -109,10 +109,10 @@ def too_little_memory():
                           ("pca", "principal components of 16 columns"),
                           ("refit", "the normal equations of 64 latents (about N would fit)")):
         refusal.check(f"too little memory for {command}",
-                      [command, "c.yaml", "-s", f"grid.memory=1", "-s", "pca.batch=16777216", "-s",
+                      [command, "c.yaml", "-s", "grid.memory=1", "-s", "pca.batch=16777216", "-s",
                        "data.store=[s.h5, " + ", ".join(["s.h5"] * 60) + "]"],
-                      {n: f"-s grid.memory=1: 1 MiB a rank are too few for {what}: on {n} ranks they take N "
-                          "MiB; allow that much, or start more ranks" for n in (1, 3)},
+                      {n: f"-s grid.memory=1: 1 MiB a rank are too few for {what}: on {n} ranks they take N MiB;"
+                          " allow that much, or start more ranks" for n in (1, 3)},
                       anyhow=r"take [N\d]+ MiB|about [N\d]+ would")
 
 

@@ -59,7 +59,7 @@ static void fill_symmetric(const hps_cyclic *c, double diagonal, double *part)
 
 static void gathers(const hps_process_grid *grid, int64_t m, int64_t n, int64_t nb)
 {
-    hps_cyclic c;
+    hps_cyclic c = {0};
 
     CHECK(hps_cyclic_create(grid, m, n, nb, 0, &c) == HPS_OK);
     double *part = array(hps_cyclic_elements(&c), 8), *rows = array(m * n, 8), *columns = array(m * n, 8);
@@ -81,7 +81,7 @@ static void gathers(const hps_process_grid *grid, int64_t m, int64_t n, int64_t 
 static void deals_and_multiplies(const hps_process_grid *grid, int64_t d, int64_t n, int64_t count, int64_t nb)
 {
     hps_process_grid line;
-    hps_cyclic from, a, b, g;
+    hps_cyclic from = {0}, a = {0}, b = {0}, g = {0};
     int64_t wrong = 0;
     double worst = 0;
 
@@ -126,7 +126,7 @@ static void deals_and_multiplies(const hps_process_grid *grid, int64_t d, int64_
 /* A A' of the first columns alone, then a symmetric matrix times another. */
 static void squares(const hps_process_grid *grid, int64_t n, int64_t k, int64_t nb)
 {
-    hps_cyclic a, c;
+    hps_cyclic a = {0}, c = {0};
     double worst = 0;
 
     CHECK(hps_cyclic_create(grid, n, k + 4, nb, 0, &a) == HPS_OK && hps_cyclic_create(grid, n, n, nb, 0, &c) == HPS_OK);
@@ -167,7 +167,7 @@ static void squares(const hps_process_grid *grid, int64_t n, int64_t k, int64_t 
 /* |A Z - Z W| and |Z'Z - 1|. */
 static void eigenvectors(const hps_process_grid *grid, int64_t n, int64_t wanted)
 {
-    hps_cyclic c;
+    hps_cyclic c = {0};
     double worst = 0;
 
     CHECK(hps_cyclic_create(grid, n, n, hps_cyclic_block(grid, n, wanted), 0, &c) == HPS_OK);
@@ -197,7 +197,7 @@ static void eigenvectors(const hps_process_grid *grid, int64_t n, int64_t wanted
 
 static void systems(const hps_process_grid *grid, int64_t n, int64_t sides, int64_t nb)
 {
-    hps_cyclic A, B;
+    hps_cyclic A = {0}, B = {0};
     int64_t minor;
     double worst = 0;
 

@@ -148,11 +148,9 @@ static hps_status plan_memory(comparison *x)
 static hps_status prepare(comparison *x)
 {
     const hps_config *c = x->config;
-    const int64_t P = c->grid.rows == HPS_AUTO_INT ? 0 : c->grid.rows,
-                  Q = c->grid.columns == HPS_AUTO_INT ? 0 : c->grid.columns;
 
     HPS_TRY(hps_grid_create(x->world, 1, &x->grid));
-    HPS_TRY(hps_process_grid_create(x->world, P, Q, &x->over));
+    HPS_TRY(hps_matrix_grid(x->world, c, &x->over));
     HPS_TRY(hps_dictionaries_open(&x->grid, &c->compare.dictionaries, &x->list));
     x->found.list = &x->list;
     for (int64_t s = 0; s < x->list.count; s++) {

@@ -7,6 +7,13 @@
 static const double MIB = 1048576;
 enum { TRANSFER = 64 << 20 }; /* of a model file's numbers, at a time */
 
+hps_status hps_matrix_grid(MPI_Comm world, const hps_config *config, hps_process_grid *over)
+{
+    const int64_t rows = config->grid.rows, columns = config->grid.columns;
+
+    return hps_process_grid_create(world, rows == HPS_AUTO_INT ? 0 : rows, columns == HPS_AUTO_INT ? 0 : columns, over);
+}
+
 int64_t hps_budget(const hps_config *config)
 {
     const double bytes = config->grid.memory * MIB;

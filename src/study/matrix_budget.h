@@ -1,5 +1,6 @@
 /*
- * The limit on what a rank may hold, grid.memory: said at the start, kept by what is refused before work starts.
+ * What compare, pca and refit share of the section `grid`: the ranks that matrices are dealt over, and the limit on what a
+ * rank may hold, said at the start and kept by what is refused before work starts.
  */
 #ifndef HPSAE_STUDY_MATRIX_BUDGET_H
 #define HPSAE_STUDY_MATRIX_BUDGET_H
@@ -7,6 +8,9 @@
 #include "hpsae/config/config.h"
 #include "hpsae/kernels/kernels.h"
 #include "hpsae/linalg/process_grid.h"
+
+/* Collective over world.  The grid that grid.rows and grid.columns ask for.  Errors: those of hps_process_grid_create. */
+hps_status hps_matrix_grid(MPI_Comm world, const hps_config *config, hps_process_grid *over);
 
 /* Local.  grid.memory in bytes. */
 int64_t hps_budget(const hps_config *config);

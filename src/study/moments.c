@@ -10,7 +10,8 @@ typedef struct {
     hps_feed *feed;
     hps_cyclic X; /* d x batch, a column a row of the store */
     double *x;
-    float *row; /* [batch, ld] on every rank */
+    float *row;      /* [batch, ld] on every rank */
+    int32_t *column; /* [local rows of X] of the store, which they are */
     int64_t d, ld;
     const hps_cyclic *C;
     double *c, *centre, *offset;
@@ -20,6 +21,10 @@ static hps_status allocate(moments *m)
 {
     HPS_TRY(hps_cyclic_create(m->o->over, m->d, m->o->rows.batch, m->C->nb, 0, &m->X));
     HPS_TRY(HPS_ALLOC(&m->x, hps_cyclic_elements(&m->X), "rows by blocks"));
+    HPS_TRY(HPS_ALLOC(&m->column, m->X.local_m, "rows by blocks"));
+    for (int64_t i = 0; i < m->X.local_m; i++) {
+        m->column[i] = (int32_t)hps_cyclic_row(&m->X, i);
+    }
     return HPS_ALLOC(&m->row, m->o->rows.batch * m->ld, "rows");
 }
 
@@ -27,6 +32,7 @@ static void release(moments *m)
 {
     hps_feed_destroy(&m->feed);
     HPS_FREE(&m->x);
+    HPS_FREE(&m->column);
     HPS_FREE(&m->row);
 }
 
@@ -47,8 +53,7 @@ static void deal(const moments *m, int64_t count)
     for (int64_t j = 0; j < m->X.local_n; j++) {
         const int64_t t = hps_cyclic_column(&m->X, j);
         for (int64_t i = 0; t < count && i < m->X.local_m; i++) {
-            const int64_t column = hps_cyclic_row(&m->X, i);
-            m->x[i + j * m->X.ld] = (double)m->row[t * m->ld + column] - m->centre[column];
+            m->x[i + j * m->X.ld] = (double)m->row[t * m->ld + m->column[i]] - m->centre[m->column[i]];
         }
     }
 }

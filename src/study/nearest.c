@@ -2,12 +2,14 @@
 
 #include "nearest_decide.h"
 
+#include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/comm/merge.h"
 #include "hpsae/linalg/products.h"
 
 #include <math.h>
 
+static const double every_seconds = 5;
 enum { STRETCH = 64, MERGED_AT_ONCE = 1 << 16 };
 
 /* Rows [first, first + count) of a dictionary. */
@@ -22,6 +24,7 @@ typedef struct {
     hps_process_grid line; /* all ranks in a row, over which the dictionaries' rows are dealt */
     float *a, *b, *c;      /* this rank's parts of the panels and of their product */
     float *floor;          /* [local rows of c] below which a row's list takes nothing more */
+    double began, said;    /* for the progress line */
 } screen;
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -161,17 +164,33 @@ static bool next(const hps_nearest_options *o, band *p)
     return true;
 }
 
+/* Rows before panel I have met all others: of M rows, i are done with i (2 M - i) of the M^2 ordered pairs. */
+static void say_progress(screen *s, int64_t done)
+{
+    const double now = hps_elapsed(), M = (double)s->found->rows, i = (double)done, share = i * (2 * M - i) / (M * M);
+    char left[32];
+
+    if (now - s->said < every_seconds || done == 0) {
+        return;
+    }
+    s->said = now;
+    hps_log("compare", "%.0f %% of the pairs, %s left", 100 * share,
+            hps_duration((now - s->began) * (1 - share) / share, left));
+}
+
 /* Collective. */
-static hps_status add_blocks(const screen *s)
+static hps_status add_blocks(screen *s)
 {
     hps_cyclic A;
 
+    s->began = s->said = hps_elapsed();
     for (band I = {.dictionary = -1}; next(s->o, &I);) {
         HPS_TRY(hps_agree(s->o->grid->model, deal(s, &I, &A, s->a)));
         band J = I;
         do {
             HPS_TRY(add_block(s, &A, &I, &J));
         } while (next(s->o, &J));
+        say_progress(s, s->found->offset[I.dictionary] + I.first + I.count);
     }
     return HPS_OK;
 }

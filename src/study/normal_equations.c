@@ -14,6 +14,10 @@ hps_status hps_normal_create(const hps_process_grid *over, int64_t n, int64_t d,
     HPS_TRY(HPS_ALLOC(&e->a, hps_cyclic_elements(&e->A), "normal equations"));
     HPS_TRY(HPS_ALLOC(&e->b, hps_cyclic_elements(&e->B), "normal equations"));
     HPS_TRY(HPS_ALLOC(&e->sum, e->B.local_m * e->B.local_n, "normal equations"));
+    HPS_TRY(HPS_ALLOC(&e->column, e->B.local_n, "normal equations"));
+    for (int64_t c = 0; c < e->B.local_n; c++) {
+        e->column[c] = (int32_t)hps_cyclic_column(&e->B, c);
+    }
     return HPS_ALLOC(&e->diagonal, n, "normal equations");
 }
 
@@ -22,6 +26,7 @@ void hps_normal_destroy(hps_normal *e)
     HPS_FREE(&e->a);
     HPS_FREE(&e->b);
     HPS_FREE(&e->sum);
+    HPS_FREE(&e->column);
     HPS_FREE(&e->diagonal);
 }
 
@@ -45,7 +50,7 @@ static void add_token(hps_normal *e, const hps_candidate *slot, int64_t slots, c
         const int64_t row = hps_cyclic_local_row(&e->B, slot[s].latent);
         double *sum = e->sum + row * e->B.local_n;
         for (int64_t c = 0; row >= 0 && row % threads == thread && c < e->B.local_n; c++) {
-            sum[c] += (double)slot[s].value * (double)y[hps_cyclic_column(&e->B, c)];
+            sum[c] += (double)slot[s].value * (double)y[e->column[c]];
         }
     }
 }

@@ -15,6 +15,7 @@ typedef struct {
     double *a, *b;    /* this rank's parts; owned */
     double *sum;      /* [local rows, local columns] of B, by rows, while it is summed; owned */
     double *diagonal; /* [n] of Z'Z, on every rank, after hps_normal_ridge; owned */
+    int32_t *column;  /* [local columns of B] their global numbers; owned */
     int64_t silent;   /* latents without any value */
 } hps_normal;
 

@@ -73,11 +73,9 @@ static hps_status plan_memory(components *x)
 static hps_status prepare(components *x)
 {
     const hps_config *c = x->config;
-    const int64_t P = c->grid.rows == HPS_AUTO_INT ? 0 : c->grid.rows,
-                  Q = c->grid.columns == HPS_AUTO_INT ? 0 : c->grid.columns;
 
     HPS_TRY(hps_grid_create(x->world, 1, &x->grid));
-    HPS_TRY(hps_process_grid_create(x->world, P, Q, &x->over));
+    HPS_TRY(hps_matrix_grid(x->world, c, &x->over));
     if (c->pca.output[0] == '\0') {
         HPS_TRY(hps_path_join(c->output, "pca.h5", x->output));
     } else if (snprintf(x->output, HPS_PATH_MAX, "%s", c->pca.output) >= HPS_PATH_MAX) {

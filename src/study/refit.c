@@ -121,12 +121,10 @@ static hps_status plan_memory(refitting *r)
 static hps_status prepare(refitting *r)
 {
     const hps_config *c = r->config;
-    const int64_t P = c->grid.rows == HPS_AUTO_INT ? 0 : c->grid.rows,
-                  Q = c->grid.columns == HPS_AUTO_INT ? 0 : c->grid.columns;
     const hps_list names = {.items = &r->path, .count = 1};
 
     HPS_TRY(hps_grid_create(r->world, 1, &r->grid));
-    HPS_TRY(hps_process_grid_create(r->world, P, Q, &r->over));
+    HPS_TRY(hps_matrix_grid(r->world, c, &r->over));
     HPS_TRY(hps_dictionaries_open(&r->grid, &names, &r->list));
     HPS_TRY(hps_dataset_open(r->world, c, &c->refit.store, false, &r->dataset));
     HPS_TRY(hps_dataset_fits(&r->dataset, r->path, r->list.item[0].d));
@@ -238,6 +236,9 @@ static hps_status fit(refitting *r)
 static void strip(hps_model *m)
 {
     HPS_FREE(&m->fired);
+    if (m->prefixes > 0) {
+        hps_log("refit", "the whole reconstruction is fitted, not the prefixes of this Matryoshka dictionary");
+    }
     if (m->select == HPS_SELECT_GRADIENT) {
         m->select = HPS_SELECT_TOPK;
         m->alpha = 1;
