@@ -17,6 +17,7 @@
 #   TESTS="tests/test_x.c ..." (only these)     MPIRUN="mpirun options"
 #   reproduce-small: DATA=STORE  TEST=STORE  GRADIENTS=STORE  OUT=directory  STEPS=N  SEEDS=1,2,3  MINUTES=N
 #   HDF5_DIR OPENBLAS_DIR LIBYAML_DIR JANSSON_DIR RANDOM123_DIR: where a module system has them (else pkg-config)
+#   SCALAPACK_LIBS: how it links ScaLAPACK
 
 -include config.mk
 
@@ -40,7 +41,7 @@ WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prot
 # Rounding is part of the interface: the compiler may not fuse a*b+c on its own, kernels call fma where they mean it.
 flags   = -Iinclude -D_GNU_SOURCE $(deps.cppflags) $(CPPFLAGS) -std=c11 -ffp-contract=off -fopenmp $(OPT) $(WARN) $(CFLAGS)
 libs    = $(OPT) -fopenmp $(LDFLAGS) $(deps.ldlibs) $(LDLIBS) -lm
-export CC PYTHON MPIRUN HDF5_DIR OPENBLAS_DIR LIBYAML_DIR JANSSON_DIR RANDOM123_DIR
+export CC PYTHON MPIRUN HDF5_DIR OPENBLAS_DIR SCALAPACK_LIBS LIBYAML_DIR JANSSON_DIR RANDOM123_DIR
 
 # ---- packages -----------------------------------------------------------------------------------------------------
 # scripts/setup.sh finds the libraries and writes their flags here.  Only the goals that should may install packages.
@@ -48,7 +49,7 @@ needs    := $(filter-out help clean,$(or $(MAKECMDGOALS),all))
 installs := $(if $(filter check check-asan check-valgrind demo reproduce-small lint setup,$(needs)),--install)
 groups   := build $(if $(filter check% demo reproduce-small setup,$(needs)),test) $(if $(filter lint setup,$(needs)),lint) \
             $(if $(filter check-valgrind setup,$(needs)),valgrind)
-deps.now := $(strip $(CC) $(OMPI_CC) $(HDF5_DIR) $(OPENBLAS_DIR) $(LIBYAML_DIR) $(JANSSON_DIR) $(RANDOM123_DIR))
+deps.now := $(strip $(CC) $(OMPI_CC) $(HDF5_DIR) $(OPENBLAS_DIR) $(SCALAPACK_LIBS) $(LIBYAML_DIR) $(JANSSON_DIR) $(RANDOM123_DIR))
 ifneq ($(needs),)
 include $(BUILD)/deps.mk
 ifneq ($(deps.found_by),$(deps.now))

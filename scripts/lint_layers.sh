@@ -1,10 +1,10 @@
 #!/bin/bash
-# lint_layers.sh: arrows point one way.  cmd -> study, ensemble -> model -> comm, store, kernels -> config -> base: a file
+# lint_layers.sh: arrows point one way.  cmd -> study, ensemble -> model, linalg -> comm, store, kernels -> config -> base: a file
 # includes headers of its own module and of those below, never of a sibling, except that comm and store may meet.
 # Kernels know neither MPI nor files; HDF5 stays where files are dealt with.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-declare -A level=([base]=0 [config]=1 [comm]=2 [store]=2 [kernels]=2 [model]=3 [study]=4 [ensemble]=4 [cmd]=5)
+declare -A level=([base]=0 [config]=1 [comm]=2 [store]=2 [kernels]=2 [model]=3 [linalg]=3 [study]=4 [ensemble]=4 [cmd]=5)
 found=0
 
 complain() { echo "$1"; found=1; }

@@ -12,6 +12,7 @@ build    compiler  |C compiler with MPI   |gcc libc6-dev libopenmpi-dev openmpi-
 build    mpirun    |MPI launcher          |openmpi-bin                   |openmpi                    |openmpi        |MPIRUN=mpirun
 build    hdf5      |Parallel HDF5         |libhdf5-openmpi-dev pkg-config|hdf5-openmpi-devel         |hdf5+mpi       |HDF5_DIR=/path
 build    openblas  |OpenBLAS              |libopenblas-dev               |openblas-devel             |openblas       |OPENBLAS_DIR=/path
+build    scalapack |ScaLAPACK             |libscalapack-openmpi-dev      |scalapack-openmpi-devel    |netlib-scalapack|SCALAPACK_LIBS=-lscalapack
 build    libyaml   |libyaml               |libyaml-dev                   |libyaml-devel              |libyaml        |LIBYAML_DIR=/path
 build    jansson   |jansson               |libjansson-dev                |jansson-devel              |jansson        |JANSSON_DIR=/path
 build    random123 |Random123             |librandom123-dev              |Random123-devel            |random123      |RANDOM123_DIR=/path
@@ -64,11 +65,26 @@ found_at() {
     done
 }
 
+# It has no header; a module system's is named whole, as its maker says: SCALAPACK_LIBS="-L... -lmkl_scalapack_lp64 ...".
+# Of what pkg-config says only the library itself: BLAS and LAPACK are OpenBLAS's.
+scalapack_at() {
+    cflags='' ldflags=${SCALAPACK_LIBS:-}
+    [ -z "$ldflags" ] || return
+    for name in scalapack-openmpi scalapack; do
+        if pkg-config --exists "$name" 2>/dev/null; then
+            ldflags="$(pkg-config --libs-only-L "$name") -l$name"
+            return
+        fi
+    done
+    ldflags=-lscalapack
+}
+
 where() {
     cflags='' ldflags=''
     case $1 in
     hdf5) found_at "${HDF5_DIR:-}" hdf5 hdf5-openmpi hdf5-mpi hdf5 ;;
     openblas) found_at "${OPENBLAS_DIR:-}" openblas openblas ;;
+    scalapack) scalapack_at ;;
     libyaml) found_at "${LIBYAML_DIR:-}" yaml yaml-0.1 ;;
     jansson) found_at "${JANSSON_DIR:-}" jansson jansson ;;
     random123) found_at "${RANDOM123_DIR:-}" '' '' ;;
@@ -87,6 +103,8 @@ int main(void) { return H5open(); }' ;;
     openblas) echo '#include <cblas.h>
 extern char *openblas_get_corename(void);
 int main(void) { return !openblas_get_corename(); }' ;;
+    scalapack) echo 'void psgemr2d_(void), pdsyevd_(void), Cblacs_gridinit(void);
+int main(int argc, char **argv) { if (argc > 9) { psgemr2d_(), pdsyevd_(), Cblacs_gridinit(); } return !argv; }' ;;
     libyaml) echo '#include <yaml.h>
 int main(void) { return !yaml_get_version_string(); }' ;;
     jansson) echo '#include <jansson.h>
@@ -100,13 +118,15 @@ int main(void) { return 0; }' ;;
 compiles() {
     where "$1"
     program_of "$1" > "$scratch/$1.c"
+    under=''
+    [ "$1" != scalapack ] || { where openblas && under=$ldflags; where scalapack; }
     # shellcheck disable=SC2086 # lists of options
-    $CC $cflags -o "$scratch/$1" "$scratch/$1.c" $ldflags > "$scratch/$1.log" 2>&1
+    $CC $cflags -o "$scratch/$1" "$scratch/$1.c" $ldflags $under > "$scratch/$1.log" 2>&1
 }
 
 has() {
     case $1 in
-    compiler | hdf5 | openblas | libyaml | jansson | random123) compiles "$1" ;;
+    compiler | hdf5 | openblas | scalapack | libyaml | jansson | random123) compiles "$1" ;;
     mpirun) launcher=${MPIRUN:-mpirun} && command -v "${launcher%% *}" > /dev/null ;;
     numpy | scipy | h5py | matplotlib) "$PYTHON" -c "import importlib.util as u, sys; sys.exit(not u.find_spec('$1'))" 2>/dev/null ;;
     *) command -v "$1" > /dev/null ;;
@@ -167,7 +187,7 @@ END
 
 write_flags() {
     all_cflags='' all_ldflags=''
-    for library in hdf5 openblas libyaml jansson random123; do
+    for library in hdf5 openblas scalapack libyaml jansson random123; do
         where "$library"
         all_cflags="$all_cflags $cflags" all_ldflags="$all_ldflags $ldflags"
     done

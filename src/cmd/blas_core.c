@@ -8,6 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Says to this program, started over, that the number of BLAS threads is its own choice. */
+static const char ours[] = "HPSAE_BLAS_THREADS_CHOSEN";
+
 /* What OpenBLAS calls the CPUs below AVX2, which it also falls back on. */
 static const char *const poor[] = {"Generic",    "Katmai",        "Coppermine", "Northwood", "Prescott",    "Banias",
                                    "Core2",      "Penryn",        "Dunnington", "Nehalem",   "Atom",        "Athlon",
@@ -47,6 +50,7 @@ void hps_blas_core_choose(char **argv)
 
     if (getenv("OPENBLAS_NUM_THREADS") == NULL) {
         setenv("OPENBLAS_NUM_THREADS", "1", 1);
+        setenv(ours, "1", 1);
         openblas_set_num_threads(1);
     }
     if (length > 0) {
@@ -59,5 +63,12 @@ void hps_blas_core_choose(char **argv)
         execv(path, argv);
         /* Still here: the slow core will do. */
         unsetenv("OPENBLAS_CORETYPE");
+    }
+}
+
+void hps_blas_threads(int threads)
+{
+    if (getenv(ours) != NULL) {
+        openblas_set_num_threads(threads);
     }
 }

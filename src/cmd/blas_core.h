@@ -14,4 +14,7 @@ void hps_blas_core_choose(char **argv);
 /* Local.  The core to ask for in the place of `core` on a CPU with AVX-512 or AVX2; NULL: leave it. */
 const char *hps_blas_core_better(const char *core, int avx512, int avx2);
 
+/* Local.  So many BLAS threads a rank from now on, for a command whose work is BLAS's, unless the user chose. */
+void hps_blas_threads(int threads);
+
 #endif

@@ -22,6 +22,9 @@ const hps_command hps_commands[] = {
     {"plan", NULL, true, "say what a training will take, before it is submitted (without MPI)"},
     {"eval", hps_cmd_eval, true, "measure a dictionary on held-out activations"},
     {"encode", hps_cmd_encode, true, "write the sparse codes of activations as a CSR matrix"},
+    {"compare", hps_cmd_compare, true, "measure how alike dictionaries are, by blocks of their Gram matrices"},
+    {"pca", hps_cmd_pca, true, "take the principal components of activations, and the ev of their codes"},
+    {"refit", hps_cmd_refit, true, "fit a dictionary's decoder by least squares, its codes held fixed"},
     {"export", hps_cmd_export, true, "write a dictionary as a folder of SAELens or sparsify"},
     {"import", hps_cmd_import, true, "read such a folder as a model"},
     {"bench", hps_cmd_bench, true, "measure this machine's limits, and how much of them a training step reaches"},
@@ -43,7 +46,7 @@ static char **copy_pointers(int argc, char *const *argv)
 /* Commands whose speed is the job's; the others make do with any binding. */
 static bool computes(const char *command)
 {
-    static const char *const those[] = {"train", "eval", "encode", "bench"};
+    static const char *const those[] = {"train", "eval", "encode", "bench", "compare", "pca", "refit"};
     bool found = false;
 
     for (size_t i = 0; i < sizeof(those) / sizeof(those[0]); i++) {

@@ -187,32 +187,62 @@ static hps_status check_model_named(const hps_config *config, const char *key, c
     return HPS_OK;
 }
 
-static hps_status check_eval(const hps_config *config)
+/* Rows that a key chooses, of a store that another names. */
+static hps_status check_rows(const hps_config *config, const char *key, hps_rows part)
 {
-    if (config->eval.store.count == 0 && config->data.store.count == 0) {
-        return hps_config_fail(config, "eval.store",
+    if (config->data.holdout == 0 && part == HPS_ROWS_HOLDOUT) {
+        return hps_config_fail(config, key, "there are no held-out rows, data.holdout is 0; allowed then: train | all");
+    }
+    return check_holdout(config);
+}
+
+static hps_status check_store(const hps_config *config, const char *key, const hps_list *own)
+{
+    if (own->count == 0 && config->data.store.count == 0) {
+        return hps_config_fail(config, key,
                                "missing, and there is no data.store either; name the activations by one of them");
     }
-    if (config->data.holdout == 0 && config->eval.rows == HPS_ROWS_HOLDOUT) {
-        return hps_config_fail(config, "eval.rows",
-                               "there are no held-out rows, data.holdout is 0; allowed then: train | all");
-    }
-    HPS_TRY(check_holdout(config));
+    return HPS_OK;
+}
+
+static hps_status check_eval(const hps_config *config)
+{
+    HPS_TRY(check_store(config, "eval.store", &config->eval.store));
+    HPS_TRY(check_rows(config, "eval.rows", config->eval.rows));
     return check_model_named(config, "eval.model", config->eval.model);
 }
 
 static hps_status check_encode(const hps_config *config)
 {
-    if (config->encode.store.count == 0 && config->data.store.count == 0) {
-        return hps_config_fail(config, "encode.store",
-                               "missing, and there is no data.store either; name the activations by one of them");
-    }
-    if (config->data.holdout == 0 && config->encode.rows == HPS_ROWS_HOLDOUT) {
-        return hps_config_fail(config, "encode.rows",
-                               "there are no held-out rows, data.holdout is 0; allowed then: train | all");
-    }
-    HPS_TRY(check_holdout(config));
+    HPS_TRY(check_store(config, "encode.store", &config->encode.store));
+    HPS_TRY(check_rows(config, "encode.rows", config->encode.rows));
     return check_model_named(config, "encode.model", config->encode.model);
+}
+
+static hps_status check_compare(const hps_config *config)
+{
+    if (config->compare.tokens == 0 || config->compare.store.count + config->data.store.count == 0) {
+        return HPS_OK;
+    }
+    return check_rows(config, "compare.rows", config->compare.rows);
+}
+
+static hps_status check_pca(const hps_config *config)
+{
+    HPS_TRY(check_store(config, "data.store", &config->data.store));
+    HPS_TRY(check_rows(config, "pca.fit", config->pca.fit));
+    return check_rows(config, "pca.rows", config->pca.rows);
+}
+
+static hps_status check_refit(const hps_config *config)
+{
+    HPS_TRY(check_store(config, "refit.store", &config->refit.store));
+    HPS_TRY(check_rows(config, "refit.rows", config->refit.rows));
+    HPS_TRY(check_model_named(config, "refit.model", config->refit.model));
+    if (strcmp(config->refit.output, config->refit.model) == 0) {
+        return hps_config_fail(config, "refit.output", "is also the model; allowed: another path");
+    }
+    return HPS_OK;
 }
 
 static hps_status check_export(const hps_config *config)
@@ -265,6 +295,12 @@ hps_status hps_config_check(const hps_config *config, const char *command)
         return check_export(config);
     case HPS_FOR_SHUFFLE:
         return check_shuffle(config);
+    case HPS_FOR_COMPARE:
+        return check_compare(config);
+    case HPS_FOR_PCA:
+        return check_pca(config);
+    case HPS_FOR_REFIT:
+        return check_refit(config);
     case HPS_FOR_SYNTH:
         return check_synth(config);
     default:

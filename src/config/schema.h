@@ -30,7 +30,11 @@ enum {
     HPS_FOR_IMPORT = 32,
     HPS_FOR_ENCODE = 64,
     HPS_FOR_BENCH = 256,
-    HPS_FOR_ALL = 511
+    HPS_FOR_COMPARE = 512,
+    HPS_FOR_PCA = 1024,
+    HPS_FOR_REFIT = 2048,
+    HPS_FOR_MATRICES = HPS_FOR_COMPARE | HPS_FOR_PCA | HPS_FOR_REFIT, /* those of ScaLAPACK */
+    HPS_FOR_ALL = 4095
 };
 
 /* One of the words that a key may be, and the enum's value for it. */

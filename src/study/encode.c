@@ -1,13 +1,11 @@
 #include "hpsae/study/encode.h"
 
+#include "code_stream.h"
 #include "codes_file.h"
 
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/model/checkpoint.h"
-#include "hpsae/model/dataset.h"
-#include "hpsae/model/feed.h"
-#include "hpsae/model/forward.h"
 
 #include <string.h>
 
@@ -20,9 +18,8 @@ typedef struct {
     hps_grid grid;
     hps_dataset dataset;
     hps_model *model;
-    hps_forward *forward;
-    hps_feed *feed;
-    int64_t first, rows, batch;
+    hps_code_stream codes;
+    int64_t first, rows;
     hps_codes_file *file; /* of rank 0 */
     double began, said;
 } encoding;
@@ -41,20 +38,6 @@ static hps_status choose_rows(encoding *e)
     return HPS_OK;
 }
 
-static hps_status check_model(const encoding *e)
-{
-    const hps_model *m = e->model;
-
-    HPS_TRY(hps_dataset_fits(&e->dataset, e->path, m->shard.d));
-    if (m->select == HPS_SELECT_BATCH_TOPK && m->threshold < 0) {
-        return hps_fail(HPS_ECONFIG,
-                        "%s has no threshold yet: it is averaged from step train.threshold.start_step on, and this "
-                        "one has done %lld; train further, or lower that key",
-                        e->path, (long long)m->step);
-    }
-    return HPS_OK;
-}
-
 static hps_status prepare(encoding *e)
 {
     const hps_config *c = e->config;
@@ -66,48 +49,29 @@ static hps_status prepare(encoding *e)
     HPS_TRY(hps_dataset_open(e->world, c, &c->encode.store, false, &e->dataset));
     HPS_TRY(choose_rows(e));
     HPS_TRY(hps_model_load(&e->grid, e->path, &e->model));
-    HPS_TRY(check_model(e));
-    e->batch = c->encode.batch < e->rows ? c->encode.batch : e->rows;
-    const hps_feed_options options = {
-        .first = e->first, .rows = e->rows, .batch = e->batch, .norm = e->model->norm, .scale = e->model->scale};
-    HPS_TRY(hps_feed_create(&e->grid, e->dataset.store, &options, &e->feed));
-    const hps_forward_options passes = {.B = e->batch,
-                                        .k_max = e->model->k,
-                                        .k = e->model->k,
-                                        .rules = 1u << hps_pick_in_use(e->model).rule,
-                                        .threads = (int)c->grid.threads};
-    return hps_forward_create(&e->grid, kernels, e->model, &passes, &e->forward);
+    const hps_code_options codes = {.path = e->path,
+                                    .model = e->model,
+                                    .dataset = &e->dataset,
+                                    .first = e->first,
+                                    .rows = e->rows,
+                                    .batch = c->encode.batch,
+                                    .kernels = kernels,
+                                    .threads = (int)c->grid.threads};
+    return hps_code_stream_open(&e->grid, &codes, &e->codes);
 }
 
 static void release(encoding *e)
 {
-    hps_forward_destroy(&e->forward);
-    hps_feed_destroy(&e->feed);
+    hps_code_stream_close(&e->codes);
     hps_model_destroy(&e->model);
     hps_dataset_close(&e->dataset);
     hps_grid_destroy(&e->grid);
 }
 
-/* Collective.  A threshold may let more through than there is room for: smaller batches then, down to one row. */
-static hps_status select_batch(encoding *e, int64_t position, int64_t *count)
-{
-    const hps_pick pick = hps_pick_in_use(e->model);
-
-    for (;;) {
-        *count = e->rows - position < e->batch ? e->rows - position : e->batch;
-        HPS_TRY(hps_feed_batch(e->feed, position, *count, e->model->lde, e->forward->y));
-        const hps_status status = hps_forward_select(e->forward, *count, &pick);
-        if (status != HPS_EARG || *count == 1) {
-            return status;
-        }
-        e->batch = *count / 2;
-    }
-}
-
 /* Rank 0. */
 static hps_status write_batch(encoding *e, int64_t count)
 {
-    const hps_slots *slots = &e->forward->slots;
+    const hps_slots *slots = &e->codes.forward->slots;
 
     for (int64_t t = 0; t < count; t++) {
         HPS_TRY(hps_codes_add(e->file, slots->first[t + 1] - slots->first[t], slots->slot + slots->first[t]));
@@ -134,7 +98,7 @@ static hps_status encode_rows(encoding *e)
     int64_t count;
 
     for (int64_t done = 0; done < e->rows; done += count) {
-        HPS_TRY(select_batch(e, done, &count));
+        HPS_TRY(hps_code_stream_next(&e->codes, done, &count));
         HPS_TRY(hps_share_status(e->world, e->grid.p == 0 ? write_batch(e, count) : HPS_OK));
         say_progress(e, done + count);
     }

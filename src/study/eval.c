@@ -1,8 +1,8 @@
 #include "hpsae/study/eval.h"
 
 #include "eval_report.h"
+#include "publish.h"
 
-#include "hpsae/base/file.h"
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/model/checkpoint.h"
@@ -10,9 +10,6 @@
 #include "hpsae/model/max_cos.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* A model with a threshold may come from elsewhere and say nothing of its k: buffers are made for at least this one. */
 enum { THRESHOLD_ROOM = 128 };
@@ -169,26 +166,6 @@ static hps_status measure(evaluation *e)
                            : HPS_OK;
 }
 
-/* Rank 0 writes eval.json and, if asked, the line on stdout. */
-static hps_status publish(const evaluation *e, json_t *out, bool json)
-{
-    char path[HPS_PATH_MAX];
-
-    HPS_TRY(hps_directory_make(e->config->output));
-    HPS_TRY(hps_path_join(e->config->output, "eval.json", path));
-    char *text = json_dumps(out, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(10));
-    if (text == NULL) {
-        return hps_fail(HPS_ENOMEM, "no memory for %s", path);
-    }
-    const hps_status status = hps_file_replace(path, text, strlen(text));
-    free(text);
-    if (status == HPS_OK && json) {
-        json_dumpf(out, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17));
-        printf("\n");
-    }
-    return status;
-}
-
 static hps_status finish(evaluation *e, bool json)
 {
     hps_status status = HPS_OK;
@@ -204,7 +181,7 @@ static hps_status finish(evaluation *e, bool json)
     HPS_MPI(MPI_Comm_rank(e->world, &rank));
     if (rank == 0) {
         json_t *out = hps_findings_json(&e->found);
-        status = publish(e, out, json);
+        status = hps_publish(e->config->output, "eval.json", out, json);
         json_decref(out);
     }
     return hps_agree(e->world, status);

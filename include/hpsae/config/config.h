@@ -122,7 +122,10 @@ typedef struct {
     } train;
 
     struct {
-        int64_t threads; /* auto: what OMP_NUM_THREADS or the binding allows */
+        int64_t threads;       /* auto: what OMP_NUM_THREADS or the binding allows */
+        int64_t rows, columns; /* P x Q ranks over which matrices are dealt; auto: most nearly square */
+        int64_t block;         /* rows and columns of a block */
+        double memory;         /* MiB that a rank may hold in arrays */
     } grid;
 
     struct {
@@ -187,6 +190,31 @@ typedef struct {
         hps_format format;
         char *output; /* model file to write (.h5) */
     } import;
+
+    struct {
+        hps_list dictionaries; /* as eval.model */
+        hps_list store;        /* as eval.store */
+        hps_rows rows;
+        int64_t tokens; /* for connectivity; auto: all rows, at most 65536; 0: none */
+        int64_t batch;
+        int64_t hungarian; /* largest n that is matched */
+    } compare;
+
+    struct {
+        hps_rows fit, rows;
+        int64_t batch;
+        char *output; /* file to write (.h5); "": output/pca.h5 */
+    } pca;
+
+    struct {
+        char *model;    /* as eval.model */
+        hps_list store; /* as eval.store */
+        hps_rows rows;
+        int64_t tokens; /* auto: 16 a latent */
+        int64_t batch;
+        double ridge;
+        char *output; /* model file to write (.h5) */
+    } refit;
 
     struct hps_config_source *source; /* which line of the file or which override said what; private */
 } hps_config;

@@ -1,0 +1,10 @@
+#include "blas_core.h"
+#include "command.h"
+
+#include "hpsae/study/refit.h"
+
+hps_status hps_cmd_refit(hps_context *context)
+{
+    hps_blas_threads((int)context->config->grid.threads);
+    return hps_study_refit(context->world, context->config, context->json, context->dry_run);
+}
