@@ -47,46 +47,11 @@ void hps_slots_compact(int64_t B, int64_t k, int64_t keep, hps_slots *slots, flo
     slots->first[B] = kept;
 }
 
-/* The candidates of `count` tokens from `first` on, among this rank's latents. */
-static void encode(hps_forward *f, int64_t first, int64_t count, int64_t k)
-{
-    const int64_t lde = f->model->lde;
-    const double begin = omp_get_wtime();
-
-    f->kernels->encode(f->ws, &f->encoder, 0, NULL, count, lde, f->y + first * lde, k, f->slots.slot + first * k);
-    f->seconds_encode += omp_get_wtime() - begin;
-}
-
-/* The lists arrive where decoding will put the slots' gradients: the same room, not needed before. */
-static void encode_in_pieces(hps_forward *f, int64_t B, int64_t k, int64_t pieces)
-{
-    _Static_assert(sizeof(hps_candidate) == sizeof(*f->slots.dz_fixed),
-                   "the slots' gradients make room for candidates");
-
-    hps_merge_pieces_begin(&f->pieces, f->grid->model, k, (hps_candidate *)f->slots.dz_fixed);
-    for (int64_t j = 0; j < pieces; j++) {
-        const int64_t first = B * j / pieces, count = B * (j + 1) / pieces - first;
-        encode(f, first, count, k);
-        hps_merge_pieces_add(&f->pieces, count, f->slots.slot + first * k);
-    }
-    hps_merge_pieces_finish(&f->pieces);
-}
-
 void hps_select_topk(hps_forward *f, int64_t B, const hps_pick *pick)
 {
-    const int64_t pieces = B / f->piece > 1 ? B / f->piece : 1, most = (B + pieces - 1) / pieces;
+    const hps_topk_rows all = {0, NULL};
 
-    if (f->merge.k != pick->k) {
-        hps_merge_destroy(&f->merge);
-        hps_merge_create(pick->k, &f->merge);
-    }
-    if (f->grid->P > 1 && hps_merge_room(f->grid->P, most, pick->k) <= f->capacity) {
-        encode_in_pieces(f, B, pick->k, pieces);
-    } else {
-        encode(f, 0, B, pick->k);
-        hps_merge_all(f->grid->model, &f->merge, B, f->slots.slot);
-    }
-    hps_slots_compact(B, pick->k, pick->k, &f->slots, f->z_sum);
+    hps_topk_select(f, &all, B, pick->k, &f->topk, &f->slots, f->z_sum);
 }
 
 hps_status hps_forward_select(hps_forward *f, int64_t B, const hps_pick *pick)
