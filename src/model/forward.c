@@ -52,7 +52,7 @@ static hps_status allocate(hps_forward *f, const hps_forward_options *o)
     }
     HPS_TRY(HPS_ALLOC(&f->latent, m->shard.own, "latent numbers"));
     HPS_TRY(HPS_ALLOC(&f->y, f->B * m->lde, "batch of activations"));
-    HPS_TRY(HPS_ALLOC(&f->y_norm, f->B, "norms of activations"));
+    HPS_TRY(HPS_ALLOC(&f->y_norm, f->grid->P * ((f->B + f->grid->P - 1) / f->grid->P), "norms of activations"));
     HPS_TRY(HPS_ALLOC(&f->z_sum, f->B, "sums of values"));
     HPS_TRY(HPS_ALLOC(&f->scale, f->B, "scales"));
     HPS_TRY(HPS_ALLOC(&f->slots.first, f->B + 1, "slots"));

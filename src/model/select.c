@@ -1,5 +1,7 @@
 #include "select.h"
 
+#include "hpsae/comm/sums.h"
+
 #include <math.h>
 #include <omp.h>
 
@@ -22,12 +24,32 @@ static void centre(hps_forward *f, int64_t B)
 #pragma omp parallel for schedule(static) num_threads(f->threads)
     for (int64_t t = 0; t < B; t++) {
         float *y = f->y + t * m->lde;
-        double square = 0;
         for (int64_t j = 0; j < m->shard.d; j++) {
             y[j] -= b[j];
+        }
+    }
+}
+
+/* Starts on y_norm: each rank takes the norms of its share of the tokens, which are not needed before decoding. */
+static void take_norms(hps_forward *f, int64_t B, MPI_Request *request)
+{
+    const hps_model *m = f->model;
+    const int64_t share = (B + f->grid->P - 1) / f->grid->P, first = f->grid->p * share;
+    const int64_t end = first + share < B ? first + share : B;
+
+#pragma omp parallel for schedule(static) num_threads(f->threads)
+    for (int64_t t = first; t < end; t++) {
+        const float *y = f->y + t * m->lde;
+        double square = 0;
+        for (int64_t j = 0; j < m->shard.d; j++) {
             square += (double)y[j] * (double)y[j];
         }
         f->y_norm[t] = (float)sqrt(square) * 1.000001f;
+    }
+    *request = MPI_REQUEST_NULL;
+    if (f->grid->P > 1) {
+        HPS_MPI(MPI_Iallgather(MPI_IN_PLACE, 0, MPI_FLOAT, f->y_norm, hps_count(share), MPI_FLOAT, f->grid->model,
+                               request));
     }
 }
 
@@ -57,10 +79,12 @@ void hps_select_topk(hps_forward *f, int64_t B, const hps_pick *pick)
 hps_status hps_forward_select(hps_forward *f, int64_t B, const hps_pick *pick)
 {
     const double begin = omp_get_wtime();
+    MPI_Request norms;
     hps_status status = HPS_OK;
 
     f->seconds_encode = 0;
     centre(f, B);
+    take_norms(f, B, &norms);
     switch (pick->rule) {
     case HPS_PICK_TOPK:
         hps_select_topk(f, B, pick);
@@ -75,6 +99,8 @@ hps_status hps_forward_select(hps_forward *f, int64_t B, const hps_pick *pick)
         hps_select_gradient(f, B, pick);
         break;
     }
+    /* NOLINTNEXTLINE(clang-analyzer-optin.mpi.MPI-Checker): begun by take_norms */
+    HPS_MPI(MPI_Wait(&norms, MPI_STATUS_IGNORE));
     f->seconds_merge = omp_get_wtime() - begin - f->seconds_encode;
     return status;
 }
