@@ -2,6 +2,7 @@
 #include "hpsae/model/cost.h"
 
 #include "hpsae/base/canonical.h"
+#include "hpsae/model/topk.h"
 
 #include <math.h>
 
@@ -34,6 +35,8 @@ typedef struct {
     double B, T;         /* tokens of the group, threads */
     double n, d, own, w; /* latents and columns, and those of the rank */
     double k, aux, dead; /* slots a token, those of AuxK that are filled, dead latents of the rank */
+    double brought;      /* candidates a token that the rank brings to a selection of the k largest */
+    double aux_brought;  /* and to AuxK's */
     double task;         /* tokens that meet a panel of the encoder together */
     double parameters;   /* that the rank's Adam touches, biases left out */
     double words;        /* bytes of a token in the store, gradients included */
@@ -81,6 +84,8 @@ static share share_of(const hps_cost_case *c)
     s.aux = least((double)c->aux_k, (double)c->dead / 2); /* of the dead latents about half have a value above 0 */
     s.task = task_tokens(s.B, s.T);
     s.dead = (double)c->dead / c->P;
+    s.brought = (double)hps_topk_share(c->k, c->P);
+    s.aux_brought = (double)(c->aux_k > 0 ? hps_topk_share(c->aux_k, c->P) : 0);
     s.parameters = s.n * s.w + s.own * s.d;
     s.words = s.d * c->word_bytes * (c->select == HPS_SELECT_GRADIENT ? 2 : 1);
     return s;
@@ -101,9 +106,9 @@ static double collectives(const hps_cost_case *c, hps_phase phase)
     case HPS_PHASE_IO:
         return c->select == HPS_SELECT_GRADIENT ? 4 : 2;
     case HPS_PHASE_SELECT:
-        return c->select == HPS_SELECT_TOPK ? 2 * pieces(c) : c->select == HPS_SELECT_BATCH_TOPK ? 7 : 5;
+        return c->select == HPS_SELECT_TOPK ? 1 + 2 * pieces(c) : c->select == HPS_SELECT_BATCH_TOPK ? 8 : 6;
     case HPS_PHASE_AUX:
-        return aux ? 1 : 0;
+        return aux ? 2 * pieces(c) : 0;
     case HPS_PHASE_COMM:
         return 4 + (aux ? 1 : 0) + (c->clip ? 1 : 0);
     default:
@@ -114,15 +119,15 @@ static double collectives(const hps_cost_case *c, hps_phase phase)
 /* Bytes that a rank sends: of an allgather all but its own share once, of an allreduce twice. */
 static double model_bytes(const hps_cost_case *c, const share *s, hps_phase phase)
 {
-    const double others = (double)(c->P - 1) / c->P, pair = 8, number = 8;
+    const double others = (double)(c->P - 1) / c->P, pair = 8, number = 8, norm = 4;
 
     switch (phase) {
     case HPS_PHASE_IO:
         return others * s->B * s->words;
     case HPS_PHASE_SELECT:
-        return (c->select == HPS_SELECT_TOPK ? 2 : 1) * others * s->B * s->k * pair;
+        return others * s->B * ((s->k + (c->select == HPS_SELECT_TOPK ? s->brought : 0)) * pair + norm);
     case HPS_PHASE_AUX:
-        return s->aux > 0 ? 2 * others * s->B * (double)c->aux_k * pair : 0;
+        return s->aux > 0 ? others * s->B * (s->aux_brought + (double)c->aux_k) * pair : 0;
     case HPS_PHASE_COMM:
         return 2 * others * number * (s->B * (s->k + s->aux) + s->n + s->d + 1 + (c->clip ? s->d + 1 : 0));
     default:
@@ -152,10 +157,10 @@ static void input(const hps_cost_case *c, const share *s, const hps_cost_wire *w
     x[4] = wire->bytes;
 }
 
-/* Every rank rescues the k best of its own latents; where a floor is known beforehand, only those above it. */
+/* Every rank rescues what it brings; where a floor is known beforehand, only what is above it. */
 static void encode(const hps_cost_case *c, const share *s, double x[HPS_COST_FEATURES])
 {
-    const double k = least(s->k, s->own), above = s->k / c->P;
+    const double k = least(c->select == HPS_SELECT_TOPK ? s->brought : s->k, s->own), above = s->k / c->P;
 
     x[0] = 1;
     x[1] = s->own * s->d * s->B / s->T;
@@ -169,7 +174,7 @@ static void encode(const hps_cost_case *c, const share *s, double x[HPS_COST_FEA
     x[5] = s->own * s->d * ceil(s->B / s->task / s->T);
 }
 
-/* A topk batch: each rank merges all ranks' lists of its share of the tokens. */
+/* A topk batch: each rank merges all ranks' lists of its part of the tokens, which moves about k for each list. */
 static void choose(const hps_cost_case *c, const share *s, const hps_cost_wire *wire, double x[HPS_COST_FEATURES])
 {
     x[0] = 1;
@@ -203,9 +208,9 @@ static void revive(const hps_cost_case *c, const share *s, const hps_cost_wire *
     x[0] = s->n;
     if (s->aux > 0) {
         x[1] = s->dead * s->d * s->B / s->T;
-        x[2] = least((double)c->aux_k, s->dead) * s->d * s->B / s->T;
+        x[2] = least(s->aux_brought, s->dead) * s->d * s->B / s->T;
         x[3] = s->B * s->aux * s->w / s->T;
-        x[4] = s->B * (double)c->aux_k * hps_cost_rounds(c->P);
+        x[4] = s->B * (double)c->aux_k * (c->P - 1) / c->P / s->T;
         x[5] = wire->messages;
         x[6] = wire->bytes;
         x[7] = s->B * s->aux;

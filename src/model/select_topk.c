@@ -11,7 +11,7 @@
 int64_t hps_topk_share(int64_t k, int P)
 {
     const double mean = (double)k / P, spread = sqrt(mean * (1 - 1 / (double)P));
-    const int64_t share = (int64_t)ceil(mean + 4 * spread + 2);
+    const int64_t share = (int64_t)ceil(mean + 3 * spread + 2);
 
     return P > 1 && share < k ? share : k;
 }
@@ -155,7 +155,7 @@ static void settle_doubts(const selection *s)
 /* Winners that come together need a larger share; it shrinks slowly, so that it does not swing. */
 static void adapt(hps_topk *topk, int64_t B, int P)
 {
-    enum { MANY = 16, FEW = 256, CALM = 64 };
+    enum { MANY = 16, FEW = 32, CALM = 64 };
     const int64_t least = hps_topk_share(topk->k, P);
 
     topk->calm = topk->doubtful * FEW <= B ? topk->calm + 1 : 0;

@@ -22,8 +22,8 @@
 
 /* One piece on its way. */
 typedef struct {
-    int64_t B; /* tokens */
-    hps_candidate *top; /* [B, share], later [B, k] */
+    int64_t B;                                /* tokens */
+    hps_candidate *top;                       /* [B, share], later [B, k] */
     int *sent, *from, *arrived, *to, *merged; /* [ranks] bytes and where they begin, of both rounds */
     MPI_Request request;
 } hps_merge_piece;

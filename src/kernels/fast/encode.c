@@ -106,7 +106,7 @@ static int64_t key_of(hps_candidate c)
     int32_t bits;
 
     memcpy(&bits, &value, sizeof(bits));
-    bits ^= bits >> 31 & INT32_MAX;
+    bits ^= bits < 0 ? INT32_MAX : 0;
     return (int64_t)bits * (INT64_C(1) << 32) + (INT32_MAX - c.latent);
 }
 
