@@ -39,6 +39,8 @@ CONFIGURATIONS = [
      "train.matryoshka.prefixes: ends at 64; the last must be model.latents, 32"),
     ("one checkpoint to go on from", CHAIN, "resume: old.h5", "old.h5",
      "train.resume: names one checkpoint, and an ensemble has those of its members; allowed: auto | never"),
+    ("data groups to be chosen", CHAIN, "groups: auto", "auto",
+     "train.groups: auto, but an ensemble's members have one number of data groups; allowed: a number"),
     ("more groups than ranks", "method: bagging, members: 3, groups: 2", "", "2}",
      "ensemble.groups: 2, but there are 1 ranks; allowed: at most that"),
 ]

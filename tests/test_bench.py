@@ -113,6 +113,22 @@ def calibrate(ranks, directory):
     cases = [one["case"] for one in written["measured"]]
     tap.check(all(len({one[key] for one in cases}) > 2 for key in ("n", "d", "k", "batch")) and
               any(one["dead"] > 0 for one in cases), f"{ranks} ranks: sizes vary", cases)
+    tap.check({one["groups"] for one in cases} == set(range(1, ranks + 1)), f"{ranks} ranks: data groups vary", cases)
+    beside(ranks, directory, path)
+
+
+def beside(ranks, directory, calibration):
+    """--plan: what the fitted costs expect of the very step that is measured."""
+    more = ("-s", f"train.calibration={calibration}", "-s", "train.groups=auto")
+    about = bench(ranks, directory, *SIZES, "--plan", *more)
+    if about is None:
+        return
+    said, mean = about["plan"], {phase["name"]: phase["mean_seconds"] for phase in about["phases"]}
+    tap.check(not said["assumed"] and set(said["phases"]) == set(PHASES[1:]) and
+              math.isclose(said["measured_seconds"], sum(mean[name] for name in PHASES[1:]), rel_tol=1e-6) and
+              math.isclose(said["seconds"], sum(said["phases"].values()), rel_tol=1e-6) and
+              (said["communication_share"] > 0) == (ranks > 1), f"{ranks} ranks: the plan stands beside the step", said)
+    tap.check(about["grid"]["groups"] * about["grid"]["model_ranks"] == ranks, f"{ranks} ranks: groups auto", about["grid"])
 
 
 def with_store(directory):
@@ -138,6 +154,8 @@ def refused(directory):
     absent = os.path.join(directory, "absent", "x.json")
     cases = [(["--seconds", "x"], "--seconds x: allowed"), (["--seconds", "0"], "--seconds 0: allowed"),
              ([f"--json={absent}"], "cannot be written"), (["--calibrate", absent], "cannot be written"),
+             (["--plan", "-s", f"train.calibration={absent}"], absent),
+             (["-s", "train.groups=auto", "-s", f"train.calibration={absent}"], absent),
              (["-s", "model.k=20000"], "model.k"), (["-s", "train.batch=0"], "train.batch"),
              (["-s", f"data.store={absent}"], absent), ([absent], absent), (["a.yaml", "b.yaml"], "one file too many")]
     for arguments, wanted in cases:

@@ -67,6 +67,10 @@ static void auto_is_resolved(void)
         CHECK(c != NULL && strcmp(c->data.hook, "blocks.1") == 0);
         hps_config_destroy(&c);
     }
+    CHECK(read_with("train", TRAIN, 1, (const char *const[]){"train.groups=auto"}, &c) == HPS_OK);
+    CHECK(c != NULL && hps_config_resolve(c, 64, "") == HPS_OK && c->train.groups == HPS_AUTO_INT);
+    CHECK(c != NULL && strcmp(c->train.calibration, "") == 0);
+    hps_config_destroy(&c);
     tap_case("auto is resolved from the sizes");
 }
 
@@ -99,9 +103,10 @@ static void hash_follows_the_bits(void)
 {
     static const char *const same[] = {"output=p",           "data.store=t.h5",     "train.checkpoint.keep=5",
                                        "grid.threads=3",     "kernels.backend=ref", "train.max_minutes=3",
-                                       "train.resume=never", "train.log_steps=7",   "train.batch=4096"};
-    static const char *const other[] = {"model.k=5",      "train.seed=2",  "train.lr=1e-4",   "data.scale=none",
-                                        "data.holdout=1", "train.aux.k=0", "train.tokens=2e5"};
+                                       "train.resume=never", "train.log_steps=7",   "train.batch=4096",
+                                       "train.groups=1",     "train.calibration=m"};
+    static const char *const other[] = {"model.k=5",      "train.seed=2",  "train.lr=1e-4",  "data.scale=none",
+                                        "data.holdout=1", "train.aux.k=0", "train.groups=2", "train.tokens=2e5"};
     hps_config *c = NULL, *changed = NULL;
     char difference[256] = "";
 

@@ -32,7 +32,7 @@ static hps_cost_case some_case(int64_t i)
                        .k = 4 << draw(3, i, 0, 5),
                        .aux_k = draw(4, i, 0, 1) * 256,
                        .select = (hps_select)draw(5, i, 0, 2),
-                       .nested = draw(6, i, 0, 1) != 0,
+                       .nested = draw(6, i, 0, 2) * 3,
                        .clip = draw(7, i, 0, 1) != 0,
                        .average = draw(8, i, 0, 1) != 0,
                        .word_bytes = 2 << draw(9, i, 0, 1),

@@ -52,7 +52,7 @@ static void check_lists(hps_merge_pieces *m, int64_t B, int64_t k, int pieces)
 
     CHECK(needed <= 8 * MOST * K);
     memset(room + needed, 0x5a, GUARD * sizeof(*room));
-    hps_merge_pieces_begin(m, MPI_COMM_WORLD, k, room);
+    hps_merge_pieces_begin(m, MPI_COMM_WORLD, k, k, room);
     for (int j = 0; j < pieces; j++) {
         const int64_t first = B * j / pieces;
         hps_merge_pieces_add(m, B * (j + 1) / pieces - first, parts + first * k);

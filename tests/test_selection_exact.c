@@ -7,6 +7,7 @@
 #include "hpsae/base/canonical.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/base/rng.h"
+#include "hpsae/comm/merge.h"
 #include "hpsae/model/forward.h"
 #include "tap.h"
 
@@ -168,6 +169,7 @@ static void check_slots(const scenario *s, const hps_forward *f)
 static void check_subset(const scenario *s, hps_forward *f, int32_t *rows, hps_candidate *top)
 {
     hps_candidate all[N];
+    hps_merge merge;
     int64_t count = 0;
 
     for (int64_t l = 0; l < f->model->shard.own; l++) {
@@ -176,7 +178,9 @@ static void check_subset(const scenario *s, hps_forward *f, int32_t *rows, hps_c
         }
     }
     f->kernels->encode(f->ws, &f->encoder, count, rows, TOKENS, f->model->lde, f->y, s->k, top);
-    hps_merge_all(f->grid->model, &f->merge, TOKENS, top);
+    hps_merge_create(s->k, &merge);
+    hps_merge_all(f->grid->model, &merge, TOKENS, top);
+    hps_merge_destroy(&merge);
     for (int64_t t = 0; t < TOKENS; t++) {
         full_sort(s, t, 3, all);
         for (int64_t q = 0; q < s->k; q++) {

@@ -56,6 +56,10 @@ with program.Directory() as path:
         check("the same when asked for", start(settings, ranks[1], 1, ONE), 1, None)
         check("one core alone", start(settings, [], None, ONE), 1, None)
         check("threads that OpenMP binds", start(settings, [], None, OMP_PROC_BIND="true"), 2, None)
+        chosen = trained.write_config(path, train__sample=200, train__groups="auto")
+        for name, threads, why in (("the cores", None, "the cores that a rank may use"), ("the user", 2, "OMP_NUM_THREADS")):
+            status, out, err = start(chosen, ranks[1], threads)
+            tap.check(status == 0 and f"2 threads a rank, by {why}" in out, f"who chose the threads is said: {name}", out + err)
         check("places", start(settings, [], None, OMP_PROC_BIND="close", OMP_PLACES="cores"), 2, None)
     else:
         tap.check(True, "one processor: nothing can be bound badly # SKIP")

@@ -40,10 +40,11 @@ static char *take_block(size_t total, bool imagined)
         block = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         return block == MAP_FAILED ? NULL : block;
     }
-    block = aligned_alloc(total >= LARGE ? LARGE_PAGE : ALIGNMENT, total);
+    const size_t page = total >= LARGE ? LARGE_PAGE : ALIGNMENT;
+    block = aligned_alloc(page, (total + page - 1) / page * page);
     if (block != NULL) {
         if (total >= LARGE) {
-            madvise(block, total / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE); /* a wish: refused, nothing is lost */
+            madvise(block, total / page * page, MADV_HUGEPAGE); /* a wish: refused, nothing is lost */
         }
         memset(block, 0, total);
     }

@@ -30,7 +30,7 @@ static const struct argp_option options[] = {
     {"nodes", OPTION_NODES, "N", 0, "Nodes of the allocation (1)", 0},
     {"ranks-per-node", OPTION_RANKS, "M", 0, "Ranks on each (1)", 0},
     {"threads", OPTION_THREADS, "T", 0, "Threads of a rank (grid.threads, else as the bench file was measured)", 0},
-    {"bench", OPTION_BENCH, "FILE", 0, "What 'hpsae bench' measured; without it, assumed figures", 0},
+    {"bench", OPTION_BENCH, "FILE", 0, "What 'hpsae bench' measured (train.calibration, else assumed figures)", 0},
     {"memory-per-node", OPTION_MEMORY, "GIB", 0, "Say whether it fits, and what would", 0},
     {"set", 's', "SECTION.KEY=VALUE", 0, "Override a key of the configuration (may be repeated)", 1},
     {"dim", OPTION_DIM, "D", 0, "Columns of the activations, where the store is not at hand", 2},
@@ -204,9 +204,9 @@ static hps_status parse(int argc, char **argv, parsing *p)
     return HPS_OK;
 }
 
-static hps_status write_json(const char *path, const hps_plan_request *request, const hps_plan *plan)
+static hps_status write_json(const char *path, const hps_plan *plan)
 {
-    json_t *root = hps_plan_json(request, plan);
+    json_t *root = hps_plan_json(plan);
     char *text = root != NULL ? json_dumps(root, JSON_INDENT(2)) : NULL;
     const hps_status status =
         text != NULL ? hps_file_replace(path, text, strlen(text)) : hps_fail(HPS_ENOMEM, "no memory for %s", path);
@@ -223,7 +223,7 @@ static hps_status plan(parsing *p)
     HPS_TRY(hps_config_read(MPI_COMM_NULL, "train", p->path, p->count, p->overrides, &p->request.config));
     HPS_TRY(hps_plan_make(&p->request, &made));
     hps_plan_print(stdout, &p->request, &made);
-    const hps_status status = p->json != NULL ? write_json(p->json, &p->request, &made) : HPS_OK;
+    const hps_status status = p->json != NULL ? write_json(p->json, &made) : HPS_OK;
     hps_plan_release(&made);
     return status;
 }

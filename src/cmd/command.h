@@ -17,15 +17,16 @@
 
 typedef struct {
     MPI_Comm world;
-    int rank, size;          /* of world */
-    const char *command;     /* "train", ... */
-    const char *path;        /* the file named on the command line; NULL where none was (info) */
-    hps_config *config;      /* NULL for info; otherwise what `path` and the overrides say; owned by main */
-    bool dry_run;            /* check everything, write nothing */
-    bool json;               /* one JSON object on stdout, from rank 0; the log goes to stderr */
-    int stage;               /* of train alone: which one of a boosted ensemble, from 1; 0: not said */
-    hps_bench_options bench; /* of bench alone */
-    int argc;                /* the command line as it was given, for run.json */
+    int rank, size;           /* of world */
+    const char *command;      /* "train", ... */
+    const char *path;         /* the file named on the command line; NULL where none was (info) */
+    hps_config *config;       /* NULL for info; otherwise what `path` and the overrides say; owned by main */
+    bool dry_run;             /* check everything, write nothing */
+    bool json;                /* one JSON object on stdout, from rank 0; the log goes to stderr */
+    int stage;                /* of train alone: which one of a boosted ensemble, from 1; 0: not said */
+    hps_bench_options bench;  /* of bench alone */
+    const char *threads_from; /* who decided how many threads a rank takes, in words */
+    int argc;                 /* the command line as it was given, for run.json */
     char **argv;
 } hps_context;
 

@@ -8,7 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPTION_JSON = 256, OPTION_KEYS, OPTION_COMPARE, OPTION_COPIES, OPTION_CALIBRATE, OPTION_SECONDS, OPTION_STAGE };
+enum {
+    OPTION_JSON = 256,
+    OPTION_KEYS,
+    OPTION_COMPARE,
+    OPTION_COPIES,
+    OPTION_CALIBRATE,
+    OPTION_PLAN,
+    OPTION_SECONDS,
+    OPTION_STAGE
+};
 
 static const struct argp_option options[] = {
     {"set", 's', "SECTION.KEY=VALUE", 0, "Override a key of the configuration (may be repeated)", 0},
@@ -19,6 +28,8 @@ static const struct argp_option options[] = {
     {"compare", OPTION_COMPARE, NULL, 0, "bench: every backend in turn, on one set of parameters", 0},
     {"copies", OPTION_COPIES, NULL, 0, "bench: all ranks as one job and as independent copies, in turn", 0},
     {"calibrate", OPTION_CALIBRATE, "FILE", 0, "bench: measure many sizes and write what `hpsae plan` reads", 0},
+    {"plan", OPTION_PLAN, NULL, 0,
+     "bench: beside the step what `plan` expects by train.calibration, or assumed figures", 0},
     {"seconds", OPTION_SECONDS, "S", 0, "bench: about how long each part measures", 0},
     {"help-config", OPTION_KEYS, NULL, 0, "Print every key: default, what is allowed, meaning", 1},
     {"help", 'h', NULL, 0, "Print this help", 1},
@@ -82,6 +93,10 @@ static hps_status take_bench(hps_command_line *line, int key, char *argument)
         bench->calibrate = argument;
         line->only_bench = "--calibrate";
         break;
+    case OPTION_PLAN:
+        bench->plan = true;
+        line->only_bench = "--plan";
+        break;
     default:
         bench->seconds = strtod(argument, &end);
         line->only_bench = "--seconds";
@@ -123,6 +138,7 @@ static error_t take(int key, char *argument, struct argp_state *state)
     case OPTION_COMPARE:
     case OPTION_COPIES:
     case OPTION_CALIBRATE:
+    case OPTION_PLAN:
     case OPTION_SECONDS:
         p->status = take_bench(p->line, key, argument);
         return p->status == HPS_OK ? 0 : EINVAL;

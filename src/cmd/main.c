@@ -64,7 +64,8 @@ static hps_status run_command(const hps_command_line *line, hps_context *context
                                  &context->config);
     }
     if (status == HPS_OK) {
-        status = hps_threads_choose(context->world, context->config, computes(context->command));
+        status =
+            hps_threads_choose(context->world, context->config, computes(context->command), &context->threads_from);
     }
     if (status == HPS_OK) {
         status = line->command->run(context);

@@ -6,7 +6,7 @@
 #include <omp.h>
 #include <stdlib.h>
 
-hps_status hps_threads_choose(MPI_Comm world, hps_config *config, bool warns)
+hps_status hps_threads_choose(MPI_Comm world, hps_config *config, bool warns, const char **from)
 {
     const bool set = config != NULL && config->grid.threads != HPS_AUTO_INT, said = getenv("OMP_NUM_THREADS") != NULL;
     hps_node node;
@@ -20,6 +20,7 @@ hps_status hps_threads_choose(MPI_Comm world, hps_config *config, bool warns)
         config->grid.threads = threads;
     }
     omp_set_num_threads(threads);
+    *from = set ? "grid.threads" : said ? "OMP_NUM_THREADS" : "the cores that a rank may use";
     if (warns) {
         hps_binding_warn(world, &node, threads, !set && !said);
     }

@@ -5,20 +5,18 @@
 #include <string.h>
 
 /*
- * The first k together are x of a and y of b, x + y = k.  Written from the last one on, they
- * fit into b in place, since what is left of b always ends at or before the place to write.
+ * The first k together are x of a and y of b, x + y = k: a[x] is among them when it comes before what x others would push
+ * out.  Written from the last one on, they fit into b in place, since what is left of b always ends at or before the place
+ * to write.
  */
-void hps_merge_lists(int64_t k, const hps_candidate *a, hps_candidate *b)
+void hps_merge_lists(int64_t m, const hps_candidate *a, int64_t k, hps_candidate *b)
 {
-    int64_t x = 0, y = 0;
+    int64_t x = 0;
 
-    while (x + y < k) {
-        if (hps_before(a[x], b[y])) {
-            x++;
-        } else {
-            y++;
-        }
+    while (x < m && hps_before(a[x], b[k - 1 - x])) {
+        x++;
     }
+    int64_t y = k - x;
     for (int64_t s = k - 1; x > 0; s--) {
         b[s] = y > 0 && hps_before(a[x - 1], b[y - 1]) ? b[--y] : a[--x];
     }
@@ -33,7 +31,7 @@ static void merge_op(void *in, void *inout, int *count, MPI_Datatype *type)
     MPI_Type_size(*type, &bytes);
     const int64_t k = bytes / (int64_t)sizeof(hps_candidate);
     for (int64_t t = 0; t < *count; t++) {
-        hps_merge_lists(k, a + t * k, b + t * k);
+        hps_merge_lists(k, a + t * k, k, b + t * k);
     }
 }
 

@@ -4,6 +4,8 @@
 #include "hpsae/comm/merge.h"
 #include "hpsae/comm/sums.h"
 
+#include <string.h>
+
 enum { ARRAYS = 5 };
 
 hps_status hps_merge_pieces_create(int ranks, int threads, hps_merge_pieces *m)
@@ -27,47 +29,70 @@ void hps_merge_pieces_destroy(hps_merge_pieces *m)
     HPS_FREE(&m->sizes);
 }
 
-void hps_merge_pieces_begin(hps_merge_pieces *m, MPI_Comm comm, int64_t k, hps_candidate *room)
+void hps_merge_pieces_begin(hps_merge_pieces *m, MPI_Comm comm, int64_t k, int64_t share, hps_candidate *room)
 {
     HPS_MPI(MPI_Comm_rank(comm, &m->rank));
     m->comm = comm;
     m->k = k;
+    m->share = share;
     m->room = room;
     m->pieces = 0;
 }
 
-/* First round: each rank's tokens go to it.  Its own lists stay where they are. */
+/* First round: each rank's tokens go to it, its own lists too, since the merged ones will stand in their place. */
 static void send(const hps_merge_pieces *m, hps_merge_piece *p)
 {
-    const int64_t list = m->k * (int64_t)sizeof(hps_candidate);
+    const int64_t list = m->share * (int64_t)sizeof(hps_candidate);
     const int64_t mine = p->B * (m->rank + 1) / m->ranks - p->B * m->rank / m->ranks;
 
-    for (int q = 0, others = 0; q < m->ranks; q++) {
+    for (int q = 0; q < m->ranks; q++) {
         const int64_t begin = p->B * q / m->ranks, end = p->B * (q + 1) / m->ranks;
         p->from[q] = hps_count(begin * list);
-        p->merged[q] = hps_count((end - begin) * list);
-        p->sent[q] = q == m->rank ? 0 : p->merged[q];
-        p->to[q] = hps_count(others * mine * list);
-        p->arrived[q] = q == m->rank ? 0 : hps_count(mine * list);
-        others += q != m->rank;
+        p->sent[q] = hps_count((end - begin) * list);
+        p->to[q] = hps_count(q * mine * list);
+        p->arrived[q] = hps_count(mine * list);
     }
     HPS_MPI(
         MPI_Ialltoallv(p->top, p->sent, p->from, MPI_BYTE, m->room, p->arrived, p->to, MPI_BYTE, m->comm, &p->request));
+}
+
+/* The k best of a token whose lists stand `apart` from one another in the room. */
+static void merge_token(const hps_merge_pieces *m, const hps_candidate *list, int64_t apart, hps_candidate *top)
+{
+    bool held_back = false;
+
+    memcpy(top, list, (size_t)m->share * sizeof(*top));
+    for (int64_t s = m->share; s < m->k; s++) {
+        top[s] = HPS_NO_CANDIDATE;
+    }
+    for (int q = 1; q < m->ranks; q++) {
+        hps_merge_lists(m->share, list + q * apart, m->k, top);
+    }
+    for (int q = 0; m->share < m->k && q < m->ranks; q++) {
+        held_back |= hps_merge_held_back(list[q * apart + m->share - 1], m->k, top);
+    }
+    if (held_back) {
+        top->latent = ~top->latent;
+    }
 }
 
 /* Second round: what was merged goes to all. */
 static void spread(const hps_merge_pieces *m, hps_merge_piece *p)
 {
     const int64_t begin = p->B * m->rank / m->ranks, mine = p->B * (m->rank + 1) / m->ranks - begin;
+    const int64_t list = m->k * (int64_t)sizeof(hps_candidate);
     hps_candidate *top = p->top + begin * m->k;
 
     /* NOLINTNEXTLINE(clang-analyzer-optin.mpi.MPI-Checker): begun by send */
     HPS_MPI(MPI_Wait(&p->request, MPI_STATUS_IGNORE));
 #pragma omp parallel for schedule(static) num_threads(m->threads)
     for (int64_t t = 0; t < mine; t++) {
-        for (int q = 0; q < m->ranks - 1; q++) {
-            hps_merge_lists(m->k, m->room + (q * mine + t) * m->k, top + t * m->k);
-        }
+        merge_token(m, m->room + t * m->share, mine * m->share, top + t * m->k);
+    }
+    for (int q = 0; q < m->ranks; q++) {
+        const int64_t first = p->B * q / m->ranks, end = p->B * (q + 1) / m->ranks;
+        p->from[q] = hps_count(first * list);
+        p->merged[q] = hps_count((end - first) * list);
     }
     HPS_MPI(MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, p->top, p->merged, p->from, MPI_BYTE, m->comm, &p->request));
 }

@@ -148,7 +148,7 @@ static hps_status check_model(const hps_config *config)
 
 static hps_status check_groups(const hps_config *config)
 {
-    if (config->train.batch % config->train.groups != 0) {
+    if (config->train.groups != HPS_AUTO_INT && config->train.batch % config->train.groups != 0) {
         return hps_config_fail(config, "train.groups", "%lld does not divide train.batch, %lld; allowed: a divisor",
                                (long long)config->train.groups, (long long)config->train.batch);
     }
@@ -222,6 +222,10 @@ static hps_status check_ensemble(const hps_config *config)
     if (strcmp(resume, "auto") != 0 && strcmp(resume, "never") != 0) {
         return hps_config_fail(config, "train.resume",
                                "names one checkpoint, and an ensemble has those of its members; allowed: auto | never");
+    }
+    if (config->train.groups == HPS_AUTO_INT) {
+        return hps_config_fail(config, "train.groups",
+                               "auto, but an ensemble's members have one number of data groups; allowed: a number");
     }
     return config->ensemble.method == HPS_ENSEMBLE_BOOSTING ? check_boosting(config) : HPS_OK;
 }

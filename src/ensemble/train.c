@@ -276,8 +276,11 @@ hps_status hps_ensemble_train(MPI_Comm world, const hps_config *config, const hp
 
     HPS_MPI(MPI_Comm_rank(world, &t.rank));
     HPS_MPI(MPI_Comm_size(world, &t.size));
-    t.job = (hps_train_job){
-        .dry_run = options->dry_run, .argc = options->argc, .argv = options->argv, .ends.directory = config->output};
+    t.job = (hps_train_job){.dry_run = options->dry_run,
+                            .argc = options->argc,
+                            .argv = options->argv,
+                            .threads_from = options->threads_from,
+                            .ends.directory = config->output};
     hps_status status = prepare(&t);
     if (status == HPS_OK) {
         hps_wish_listen();

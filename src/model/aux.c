@@ -4,14 +4,17 @@
 #include "hpsae/base/memory.h"
 #include "hpsae/model/slots.h"
 
-static hps_status allocate(const hps_model *m, int64_t B, int threads, hps_aux *aux)
+static hps_status allocate(const hps_forward *f, hps_aux *aux)
 {
+    const hps_model *m = f->model;
+    const int64_t B = f->B;
+
     HPS_TRY(HPS_ALLOC(&aux->rows, m->shard.own, "dead latents"));
     HPS_TRY(HPS_ALLOC(&aux->slots.first, B + 1, "AuxK slots"));
     HPS_TRY(HPS_ALLOC(&aux->slots.slot, B * aux->k, "AuxK slots"));
-    HPS_TRY(HPS_ALLOC(&aux->slots.dz_fixed, B * aux->k, "AuxK slots"));
+    HPS_TRY(HPS_ALLOC(&aux->slots.dz_fixed, hps_topk_room(B, aux->k, f->grid->P), "AuxK slots"));
     HPS_TRY(HPS_ALLOC(&aux->slots.dz, B * aux->k, "AuxK slots"));
-    HPS_TRY(hps_bucket_create(m->shard.n, B * aux->k, threads, &aux->bucket));
+    HPS_TRY(hps_bucket_create(m->shard.n, B * aux->k, f->threads, &aux->bucket));
     HPS_TRY(HPS_ALLOC(&aux->R, B * m->ldd, "AuxK residuals"));
     HPS_TRY(HPS_ALLOC(&aux->z_sum, B, "AuxK sums"));
     HPS_TRY(HPS_ALLOC(&aux->bound, B, "AuxK sums"));
@@ -26,15 +29,12 @@ hps_status hps_aux_create(const hps_forward *forward, int64_t k, hps_aux **aux)
 
     if (status == HPS_OK) {
         (*aux)->k = k;
-        status = allocate(forward->model, forward->B, forward->threads, *aux);
+        status = allocate(forward, *aux);
     }
     status = hps_agree(forward->grid->model, status);
     if (status != HPS_OK) {
         hps_aux_destroy(aux);
         return status;
-    }
-    if (!hps_grid_is_planned(forward->grid)) {
-        hps_merge_create(k, &(*aux)->merge);
     }
     return HPS_OK;
 }
@@ -46,7 +46,6 @@ void hps_aux_destroy(hps_aux **aux)
     if (a == NULL) {
         return;
     }
-    hps_merge_destroy(&a->merge);
     HPS_FREE(&a->rows);
     HPS_FREE(&a->slots.first);
     HPS_FREE(&a->slots.slot);
@@ -87,9 +86,8 @@ void hps_aux_forward(hps_aux *aux, hps_forward *f, int64_t B, int64_t dead_token
             aux->rows[count++] = (int32_t)l;
         }
     }
-    f->kernels->encode(f->ws, &f->encoder, count, aux->rows, B, m->lde, f->y, aux->k, aux->slots.slot);
-    hps_merge_all(f->grid->model, &aux->merge, B, aux->slots.slot);
-    hps_slots_compact(B, aux->k, aux->k, &aux->slots, aux->z_sum);
+    const hps_topk_rows dead = {count, aux->rows};
+    hps_topk_select(f, &dead, B, aux->k, &aux->topk, &aux->slots, aux->z_sum);
     for (int64_t t = 0; t < B; t++) {
         aux->bound[t] = main_bound[t] + hps_residual_bound(0, aux->z_sum[t]);
         aux->scale[t] = hps_fixed_scale(aux->bound[t]);

@@ -63,12 +63,13 @@ void hps_cost_assume(hps_calibration *c)
     const double step = 2e-5, fetched = 2 * u.byte + 2 * u.fma, ns = 1e-9;
     const double assumed[HPS_PHASES][HPS_COST_FEATURES] = {
         [HPS_PHASE_IO] = {step, u.read, 8 * u.byte, u.message, u.sent},
-        [HPS_PHASE_ENCODE] = {step, u.screen / 0.8, 0.1 * ns, 4 * u.fma, 20 * ns},
+        [HPS_PHASE_ENCODE] = {step, u.screen / 0.8, 0.1 * ns, 4 * u.fma, 20 * ns, 4 * u.byte},
         [HPS_PHASE_SELECT] = {step, 8 * u.byte, u.pair, u.message, u.sent, 1.5 * ns, 4 * ns, 4 * u.fma},
-        [HPS_PHASE_DECODE] = {step, fetched + 2 * u.fma, 10 * ns, 12 * u.byte, 2 * fetched, 20 * ns, 20 * ns},
+        [HPS_PHASE_DECODE] = {step, fetched + 2 * u.fma, 10 * ns, 12 * u.byte, 2 * fetched, 20 * ns, 20 * ns,
+                              0.2 * fetched, 0.3 * fetched},
         [HPS_PHASE_AUX] = {ns, u.screen / 0.6, 4 * u.fma, fetched + 2 * u.fma, u.pair, u.message, u.sent, 10 * ns},
         [HPS_PHASE_UPDATE] = {step, 28 * u.byte, fetched, 10 * ns, 4 * ns, 2 * fetched, 8 * u.byte, 12 * u.byte,
-                              12 * u.byte},
+                              12 * u.byte, 0.2 * fetched, 0.3 * fetched, 8 * u.byte},
         [HPS_PHASE_COMM] = {step, u.message, u.sent, 2 * ns, u.message, u.sent},
     };
 

@@ -251,7 +251,7 @@ static hps_status take_case(const place *at, const json_t *object, hps_cost_case
                          .aux_k = e[4].value,
                          .dead = e[5].value,
                          .select = (hps_select)s,
-                         .nested = e[6].value != 0,
+                         .nested = e[6].value,
                          .clip = e[7].value != 0,
                          .average = e[8].value != 0,
                          .word_bytes = (int)e[9].value,

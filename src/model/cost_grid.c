@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { POINTS = 4096 };
-
 typedef struct {
     hps_grid_point *point; /* [count], by seconds */
     int count;
@@ -27,7 +25,7 @@ static void add_groups(const hps_calibration *c, const hps_cost_case *size, cons
     const int64_t ranks = (int64_t)space->nodes * per_node;
     double seconds[HPS_PHASES];
 
-    for (int64_t R = 1; R <= ranks && all->count < POINTS; R++) {
+    for (int64_t R = 1; R <= ranks && all->count < HPS_GRIDS; R++) {
         if (ranks % R != 0 || size->B % R != 0 || (space->groups > 0 && R != space->groups) || ranks / R > size->n) {
             continue;
         }
@@ -41,7 +39,7 @@ static void add_groups(const hps_calibration *c, const hps_cost_case *size, cons
     }
 }
 
-static bool fits(const hps_grid_space *space, const hps_grid_point *point)
+bool hps_grid_fits(const hps_grid_space *space, const hps_grid_point *point)
 {
     if (space->node_bytes <= 0) {
         return true;
@@ -94,26 +92,33 @@ static void explain(const hps_calibration *c, const list *all, int best, char re
              next, all->point[other].seconds, difference, ruled_out);
 }
 
-bool hps_grid_choose(const hps_calibration *c, const hps_cost_case *size, const hps_grid_space *space,
-                     hps_grid_point *best, char reason[HPS_REASON])
+int hps_grid_list(const hps_calibration *c, const hps_cost_case *size, const hps_grid_space *space,
+                  hps_grid_point *points)
 {
-    list all = {.point = calloc(POINTS, sizeof(*all.point))};
-    int chosen = 0;
+    list all = {.point = points};
 
-    for (int per_node = 1; all.point != NULL && per_node <= space->cores; per_node++) {
+    for (int per_node = 1; per_node <= space->cores; per_node++) {
         const int threads = space->cores / per_node;
         const bool wanted = space->ranks_per_node == 0 || per_node == space->ranks_per_node;
         if (space->cores % per_node == 0 && wanted && (space->most_threads == 0 || threads <= space->most_threads)) {
             add_groups(c, size, space, per_node, &all);
         }
     }
-    if (all.point != NULL && all.count > 0) {
-        qsort(all.point, (size_t)all.count, sizeof(*all.point), by_seconds);
-    }
-    while (all.point != NULL && chosen < all.count && !fits(space, &all.point[chosen])) {
+    qsort(points, (size_t)all.count, sizeof(*points), by_seconds);
+    return all.count;
+}
+
+bool hps_grid_choose(const hps_calibration *c, const hps_cost_case *size, const hps_grid_space *space,
+                     hps_grid_point *best, char reason[HPS_REASON])
+{
+    list all = {.point = calloc(HPS_GRIDS, sizeof(*all.point))};
+    int chosen = 0;
+
+    all.count = all.point != NULL ? hps_grid_list(c, size, space, all.point) : 0;
+    while (chosen < all.count && !hps_grid_fits(space, &all.point[chosen])) {
         chosen++;
     }
-    const bool found = all.point != NULL && chosen < all.count;
+    const bool found = chosen < all.count;
     if (found) {
         *best = all.point[chosen];
         explain(c, &all, chosen, reason);

@@ -35,6 +35,7 @@ static hps_status allocate(hps_forward *f, const hps_forward_options *o)
 {
     const hps_model *m = f->model;
     enum { WIDE = 512 }; /* by gradient many values of a token are in question */
+    const int64_t room = hps_topk_room(f->B, f->k, f->grid->P);
     const int64_t k_max = serves(o, HPS_PICK_GRADIENT) && o->k_max < WIDE ? WIDE : o->k_max;
     const hps_workspace_size size = {
         .B = f->B, .d = m->shard.d, .k_max = k_max, .own = m->shard.own, .threads = f->threads};
@@ -46,14 +47,17 @@ static hps_status allocate(hps_forward *f, const hps_forward_options *o)
                         (long long)f->B, (long long)o->k_max);
     }
     HPS_TRY(hps_merge_pieces_create(f->grid->P, f->threads, &f->pieces));
+    if (f->grid->P > 1) {
+        HPS_TRY(hps_topk_again_create(f->B, m->lde, o->k_max, &f->again));
+    }
     HPS_TRY(HPS_ALLOC(&f->latent, m->shard.own, "latent numbers"));
     HPS_TRY(HPS_ALLOC(&f->y, f->B * m->lde, "batch of activations"));
-    HPS_TRY(HPS_ALLOC(&f->y_norm, f->B, "norms of activations"));
+    HPS_TRY(HPS_ALLOC(&f->y_norm, f->grid->P * ((f->B + f->grid->P - 1) / f->grid->P), "norms of activations"));
     HPS_TRY(HPS_ALLOC(&f->z_sum, f->B, "sums of values"));
     HPS_TRY(HPS_ALLOC(&f->scale, f->B, "scales"));
     HPS_TRY(HPS_ALLOC(&f->slots.first, f->B + 1, "slots"));
     HPS_TRY(HPS_ALLOC(&f->slots.slot, f->capacity, "slots"));
-    HPS_TRY(HPS_ALLOC(&f->slots.dz_fixed, f->capacity, "slots"));
+    HPS_TRY(HPS_ALLOC(&f->slots.dz_fixed, room > f->capacity ? room : f->capacity, "slots"));
     HPS_TRY(HPS_ALLOC(&f->slots.dz, f->capacity, "slots"));
     HPS_TRY(HPS_ALLOC(&f->R, f->B * m->ldd, "residuals"));
     if (serves(o, HPS_PICK_GRADIENT)) {
@@ -90,7 +94,6 @@ hps_status hps_forward_create(const hps_grid *grid, const hps_kernels *kernels, 
     if (hps_grid_is_planned(grid)) {
         return HPS_OK;
     }
-    hps_merge_create(options->k, &(*forward)->merge);
     for (int64_t l = 0; l < model->shard.own; l++) {
         (*forward)->latent[l] = (int32_t)hps_shard_latent(&model->shard, l);
     }
@@ -105,8 +108,8 @@ void hps_forward_destroy(hps_forward **forward)
     if (f == NULL) {
         return;
     }
-    hps_merge_destroy(&f->merge);
     hps_merge_pieces_destroy(&f->pieces);
+    hps_topk_again_destroy(&f->again);
     if (f->ws != NULL) {
         f->kernels->workspace_destroy(&f->ws);
     }

@@ -68,6 +68,33 @@ static hps_status imagine(const hps_store_info *info, bool gradients, hps_traini
     return gradients ? hps_store_imagine(&other, &t->dataset.gradients) : HPS_OK;
 }
 
+int64_t hps_rank_libraries(int64_t resident, const hps_cost_case *size)
+{
+    const int64_t mailbox = 7 << 19, collective = 36 << 20, ranks = (int64_t)size->R * size->P;
+
+    return resident + ranks / size->nodes * mailbox + (size->P > 2 ? collective : 0);
+}
+
+hps_status hps_rank_memory(const hps_rank_question *q, const hps_cost_case *size, hps_memory_plan *plan)
+{
+    hps_config config = *q->config;
+
+    config.model.latents = size->n;
+    config.train.batch = size->B;
+    config.train.aux.k = config.train.aux.k < size->n ? config.train.aux.k : size->n;
+    return hps_train_rehearse(&config, q->kernels, q->data, q->gradients, size->R, size->P, size->threads, plan);
+}
+
+int64_t hps_rank_bytes(void *question, const hps_cost_case *size)
+{
+    const hps_rank_question *q = question;
+    hps_memory_plan plan;
+
+    return hps_rank_memory(q, size, &plan) == HPS_OK
+               ? plan.state + plan.buffers + plan.starting + hps_rank_libraries(q->resident, size)
+               : -1;
+}
+
 hps_status hps_train_rehearse(const hps_config *config, const hps_kernels *kernels, const hps_store_info *info,
                               bool gradients, int R, int P, int threads, hps_memory_plan *plan)
 {

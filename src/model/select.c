@@ -1,5 +1,7 @@
 #include "select.h"
 
+#include "hpsae/comm/sums.h"
+
 #include <math.h>
 #include <omp.h>
 
@@ -22,12 +24,32 @@ static void centre(hps_forward *f, int64_t B)
 #pragma omp parallel for schedule(static) num_threads(f->threads)
     for (int64_t t = 0; t < B; t++) {
         float *y = f->y + t * m->lde;
-        double square = 0;
         for (int64_t j = 0; j < m->shard.d; j++) {
             y[j] -= b[j];
+        }
+    }
+}
+
+/* Starts on y_norm: each rank takes the norms of its share of the tokens, which are not needed before decoding. */
+static void take_norms(hps_forward *f, int64_t B, MPI_Request *request)
+{
+    const hps_model *m = f->model;
+    const int64_t share = (B + f->grid->P - 1) / f->grid->P, first = f->grid->p * share;
+    const int64_t end = first + share < B ? first + share : B;
+
+#pragma omp parallel for schedule(static) num_threads(f->threads)
+    for (int64_t t = first; t < end; t++) {
+        const float *y = f->y + t * m->lde;
+        double square = 0;
+        for (int64_t j = 0; j < m->shard.d; j++) {
             square += (double)y[j] * (double)y[j];
         }
         f->y_norm[t] = (float)sqrt(square) * 1.000001f;
+    }
+    *request = MPI_REQUEST_NULL;
+    if (f->grid->P > 1) {
+        HPS_MPI(MPI_Iallgather(MPI_IN_PLACE, 0, MPI_FLOAT, f->y_norm, hps_count(share), MPI_FLOAT, f->grid->model,
+                               request));
     }
 }
 
@@ -47,55 +69,22 @@ void hps_slots_compact(int64_t B, int64_t k, int64_t keep, hps_slots *slots, flo
     slots->first[B] = kept;
 }
 
-/* The candidates of `count` tokens from `first` on, among this rank's latents. */
-static void encode(hps_forward *f, int64_t first, int64_t count, int64_t k)
-{
-    const int64_t lde = f->model->lde;
-    const double begin = omp_get_wtime();
-
-    f->kernels->encode(f->ws, &f->encoder, 0, NULL, count, lde, f->y + first * lde, k, f->slots.slot + first * k);
-    f->seconds_encode += omp_get_wtime() - begin;
-}
-
-/* The lists arrive where decoding will put the slots' gradients: the same room, not needed before. */
-static void encode_in_pieces(hps_forward *f, int64_t B, int64_t k, int64_t pieces)
-{
-    _Static_assert(sizeof(hps_candidate) == sizeof(*f->slots.dz_fixed),
-                   "the slots' gradients make room for candidates");
-
-    hps_merge_pieces_begin(&f->pieces, f->grid->model, k, (hps_candidate *)f->slots.dz_fixed);
-    for (int64_t j = 0; j < pieces; j++) {
-        const int64_t first = B * j / pieces, count = B * (j + 1) / pieces - first;
-        encode(f, first, count, k);
-        hps_merge_pieces_add(&f->pieces, count, f->slots.slot + first * k);
-    }
-    hps_merge_pieces_finish(&f->pieces);
-}
-
 void hps_select_topk(hps_forward *f, int64_t B, const hps_pick *pick)
 {
-    const int64_t pieces = B / f->piece > 1 ? B / f->piece : 1, most = (B + pieces - 1) / pieces;
+    const hps_topk_rows all = {0, NULL};
 
-    if (f->merge.k != pick->k) {
-        hps_merge_destroy(&f->merge);
-        hps_merge_create(pick->k, &f->merge);
-    }
-    if (f->grid->P > 1 && hps_merge_room(f->grid->P, most, pick->k) <= f->capacity) {
-        encode_in_pieces(f, B, pick->k, pieces);
-    } else {
-        encode(f, 0, B, pick->k);
-        hps_merge_all(f->grid->model, &f->merge, B, f->slots.slot);
-    }
-    hps_slots_compact(B, pick->k, pick->k, &f->slots, f->z_sum);
+    hps_topk_select(f, &all, B, pick->k, &f->topk, &f->slots, f->z_sum);
 }
 
 hps_status hps_forward_select(hps_forward *f, int64_t B, const hps_pick *pick)
 {
     const double begin = omp_get_wtime();
+    MPI_Request norms;
     hps_status status = HPS_OK;
 
     f->seconds_encode = 0;
     centre(f, B);
+    take_norms(f, B, &norms);
     switch (pick->rule) {
     case HPS_PICK_TOPK:
         hps_select_topk(f, B, pick);
@@ -110,6 +99,8 @@ hps_status hps_forward_select(hps_forward *f, int64_t B, const hps_pick *pick)
         hps_select_gradient(f, B, pick);
         break;
     }
+    /* NOLINTNEXTLINE(clang-analyzer-optin.mpi.MPI-Checker): begun by take_norms */
+    HPS_MPI(MPI_Wait(&norms, MPI_STATUS_IGNORE));
     f->seconds_merge = omp_get_wtime() - begin - f->seconds_encode;
     return status;
 }

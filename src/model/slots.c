@@ -52,9 +52,13 @@ static void add_up(int64_t n, hps_bucket *bucket)
 
 static void deal_part(int64_t t0, int64_t t1, const hps_slots *slots, int32_t *place, hps_bucket *bucket)
 {
+    enum { AHEAD = 16 };
+    const int32_t last = slots->first[t1] - 1;
+
     for (int64_t t = t0; t < t1; t++) {
         for (int32_t s = slots->first[t]; s < slots->first[t + 1]; s++) {
-            const hps_candidate c = slots->slot[s];
+            const hps_candidate c = slots->slot[s], next = slots->slot[s + AHEAD < last ? s + AHEAD : last];
+            __builtin_prefetch(bucket->entry + place[next.latent], 1);
             bucket->entry[place[c.latent]++] = (hps_entry){(int32_t)t, s, c.value, slots->dz[s]};
         }
     }

@@ -277,6 +277,7 @@ static hps_status open_output(hps_training *t, int rank)
 
     HPS_TRY(hps_run_begin(t->world, t->config->output, t->job->argc, t->job->argv, &t->run));
     hps_run_note(t->run, "kernels", json_pack("{s:s,s:s}", "backend", t->kernels->name, "isa", t->kernels->isa));
+    hps_training_note_groups(t);
     HPS_TRY(hps_run_save(t->run));
     HPS_TRY(hps_config_save(t->world, t->config, t->config->output));
     status = hps_path_join(t->config->output, "metrics.jsonl", path);

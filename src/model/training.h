@@ -9,6 +9,7 @@
 #include "hpsae/model/dataset.h"
 #include "hpsae/model/evaluate.h"
 #include "hpsae/model/feed.h"
+#include "hpsae/model/groups_choice.h"
 #include "hpsae/model/step.h"
 #include "hpsae/model/train.h"
 
@@ -21,6 +22,14 @@ typedef struct {
     double reading; /* seconds that took, by a thread beside the steps or in between */
 } hps_interval;
 
+/* How the number of data groups came about, where train.groups is auto.  The same on every rank. */
+typedef struct {
+    bool made;
+    hps_groups_choice choice; /* count 0: not known, since the calibration of a resumed run could not be read */
+    int groups;               /* that the run has: chosen, or the checkpoint's */
+    bool resumed;
+} hps_training_groups;
+
 typedef struct hps_training {
     MPI_Comm world;
     hps_config *config; /* borrowed; resolved */
@@ -29,6 +38,7 @@ typedef struct hps_training {
     const hps_feed_change *change;    /* of feed and heldout; NULL: none */
     bool shares;                      /* its feeds with other members */
     const struct hps_training *first; /* the member whose dataset and feeds this one uses; NULL: its own */
+    hps_training_groups groups;
     hps_grid grid;
     hps_dataset dataset;
     const hps_kernels *kernels;
@@ -57,6 +67,17 @@ void hps_interval_add(const hps_interval *part, hps_interval *sum);
 
 /* Collective over t->grid.  The feeds of the rows to train on, of their gradients, of the held-out rows. */
 hps_status hps_training_feeds(hps_training *t);
+
+/*
+ * Collective over t->world.  train.groups: auto becomes a number: of a new run that which the cost model finds fastest for
+ * these ranks, else that of the checkpoint at `path`; a line in the log says which and why.  The data are open, the kernels
+ * chosen, all else in the configuration resolved.  Errors: of the calibration (of a resumed run it is only warned of);
+ * HPS_ECONFIG when no number will do or the checkpoint's does not divide the ranks.
+ */
+hps_status hps_training_choose_groups(hps_training *t, const char *path);
+
+/* Local.  Notes in run.json how train.groups: auto was decided. */
+void hps_training_note_groups(hps_training *t);
 
 /* Collective over t->world.  Opens the data, finds what to resume, makes the model and the trainer. */
 hps_status hps_training_prepare(hps_training *t);

@@ -285,6 +285,18 @@ static hps_status make_trainer(hps_training *t)
     return status;
 }
 
+/* With the number of data groups, where it was to be found out, all that decides the bits is settled. */
+static hps_status settle(hps_training *t, const char *path)
+{
+    if (t->config->train.groups == HPS_AUTO_INT) {
+        HPS_TRY(hps_training_choose_groups(t, path));
+        HPS_TRY(hps_grid_create(t->world, (int)t->config->train.groups, &t->grid));
+    }
+    HPS_TRY(hps_agree(t->world, hps_config_text(t->config, &t->text)));
+    t->hash = hps_config_hash(t->config);
+    return path != NULL ? resume(t, path) : new_model(t);
+}
+
 hps_status hps_training_prepare(hps_training *t)
 {
     char *path = NULL;
@@ -292,14 +304,14 @@ hps_status hps_training_prepare(hps_training *t)
     t->resident_at_start = t->first != NULL ? t->first->resident_at_start : hps_memory_resident();
     t->live_at_start = hps_memory_live();
     hps_memory_peak_anew();
-    HPS_TRY(hps_grid_create(t->world, (int)t->config->train.groups, &t->grid));
+    if (t->config->train.groups != HPS_AUTO_INT) {
+        HPS_TRY(hps_grid_create(t->world, (int)t->config->train.groups, &t->grid));
+    }
     HPS_TRY(hps_agree(t->world, hps_kernels_choose(t->config->kernels.backend, &t->kernels)));
     HPS_TRY(open_data(t));
-    HPS_TRY(hps_agree(t->world, hps_config_text(t->config, &t->text)));
-    t->hash = hps_config_hash(t->config);
     hps_status status = find_checkpoint(t, &path);
     if (status == HPS_OK) {
-        status = path != NULL ? resume(t, path) : new_model(t);
+        status = settle(t, path);
     }
     free(path);
     HPS_TRY(status);

@@ -5,6 +5,7 @@
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/base/report.h"
+#include "hpsae/model/groups_choice.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@ typedef struct {
     int rank, ranks, ranks_per_node;
     hps_bench_size size;
     hps_bench_limits limits;
+    hps_calibration machine; /* with --plan */
     json_t *out;
 } bench;
 
@@ -48,6 +50,35 @@ static hps_status choose_size(bench *b)
     b->size.d = status == HPS_OK ? dataset.info->d : 0;
     hps_dataset_close(&dataset);
     return status;
+}
+
+/* train.groups: auto: as train would choose; a calibration, on which that choice is to rest, is made with one group. */
+static hps_status choose_groups(bench *b)
+{
+    static char known[] = "bench";
+    hps_config c = *b->config;
+    const hps_store_info rows = {.d = b->size.d, .rows = INT32_MAX, .dtype = HPS_F32};
+    const bool gradients = c.model.select == HPS_SELECT_GRADIENT;
+    const hps_rank_question run = {&c, b->size.kernels, &rows, gradients, b->limits.libraries};
+    hps_groups_choice choice;
+    char words[HPS_CHOICE_WORDS];
+
+    if (b->size.groups != HPS_AUTO_INT) {
+        return HPS_OK;
+    }
+    if (b->options->calibrate != NULL) {
+        b->size.groups = 1;
+        return HPS_OK;
+    }
+    if (c.data.hook[0] == '\0') {
+        c.data.hook = known; /* so that resolving the rest does not allocate one */
+    }
+    HPS_TRY(hps_agree(b->world, hps_config_resolve(&c, b->size.d, known)));
+    HPS_TRY(hps_groups_ask(b->world, &run, &choice));
+    b->size.groups = choice.point[choice.chosen].size.R;
+    hps_log("bench", "train.groups auto, by %s: %s; chosen: %lld", choice.figures, hps_groups_words(&choice, words),
+            (long long)b->size.groups);
+    return HPS_OK;
 }
 
 static void count_ranks(bench *b)
@@ -117,10 +148,15 @@ static hps_status measure_steps(bench *b, hps_bench_case *c)
     HPS_TRY(hps_bench_limits_measure(b->world, c, LIMITS_SHARE * seconds, false, &b->limits));
     if (b->options->calibrate == NULL) {
         hps_bench_run_result run;
+        double mean[HPS_PHASES];
         HPS_TRY(hps_bench_steps(b->world, c, (1 - 2 * LIMITS_SHARE) * seconds, &run));
         HPS_TRY(hps_bench_limits_measure(b->world, c, LIMITS_SHARE * seconds, true, &b->limits));
         hps_bench_limits_log(&b->limits, b->ranks);
-        hps_bench_phases(b->world, c, &b->limits, &run, b->out);
+        hps_bench_phases(b->world, c, &b->limits, &run, mean, b->out);
+        if (b->options->plan) {
+            const bool even = b->ranks % b->ranks_per_node == 0;
+            hps_bench_expected(c, &b->machine, even ? b->ranks / b->ranks_per_node : 1, mean, b->out);
+        }
     } else {
         hps_bench_limits_log(&b->limits, b->ranks);
     }
@@ -203,6 +239,11 @@ static hps_status check_targets(const bench *b)
     return check_target(b->options->calibrate);
 }
 
+static hps_status read_machine(bench *b)
+{
+    return b->options->plan ? hps_agree(b->world, hps_calibration_for(b->config, true, &b->machine)) : HPS_OK;
+}
+
 hps_status hps_study_bench(MPI_Comm world, const hps_config *config, const hps_bench_options *options, bool dry_run)
 {
     bench b = {.world = world, .config = config, .options = options};
@@ -210,7 +251,13 @@ hps_status hps_study_bench(MPI_Comm world, const hps_config *config, const hps_b
     count_ranks(&b);
     hps_status status = hps_share_status(world, b.rank == 0 ? check_targets(&b) : HPS_OK);
     if (status == HPS_OK) {
+        status = read_machine(&b);
+    }
+    if (status == HPS_OK) {
         status = choose_size(&b);
+    }
+    if (status == HPS_OK) {
+        status = choose_groups(&b);
     }
     if (status == HPS_OK) {
         status = measure(&b, dry_run);
@@ -222,5 +269,6 @@ hps_status hps_study_bench(MPI_Comm world, const hps_config *config, const hps_b
         status = hps_share_status(world, b.rank == 0 ? publish(&b) : HPS_OK);
     }
     json_decref(b.out);
+    hps_calibration_release(&b.machine);
     return status;
 }

@@ -184,24 +184,12 @@ hps_status hps_bench_case_step(hps_bench_case *c, hps_bench_seconds *seconds)
 
 hps_cost_case hps_bench_case_cost(const hps_bench_case *c)
 {
-    const hps_step_options *o = &c->options;
-    const bool wide = o->nest.objective == HPS_OBJECTIVE_MULTI_TOPK && o->nest.weight > 0;
-    int ranks;
+    const int word_bytes = c->feed != NULL ? (int)hps_dtype_size(c->dataset.info->dtype) : (int)sizeof(float);
+    hps_cost_case size = hps_cost_case_of(&c->config, c->size.d, word_bytes, 0);
 
-    MPI_Comm_size(c->size.comm, &ranks);
-    return (hps_cost_case){.n = c->size.n,
-                           .d = c->size.d,
-                           .B = c->size.B,
-                           .k = wide ? o->nest.factor * c->size.k : c->size.k,
-                           .aux_k = o->aux_k,
-                           .dead = c->report.dead,
-                           .select = c->config.model.select,
-                           .nested = o->nest.objective != HPS_OBJECTIVE_PLAIN,
-                           .clip = o->clip > 0,
-                           .average = o->ema > 0,
-                           .word_bytes = c->feed != NULL ? (int)hps_dtype_size(c->dataset.info->dtype) : 4,
-                           .R = c->grid.R,
-                           .P = c->grid.P,
-                           .threads = o->threads,
-                           .nodes = 1};
+    size.dead = c->report.dead;
+    size.R = c->grid.R;
+    size.P = c->grid.P;
+    size.threads = c->options.threads;
+    return size;
 }

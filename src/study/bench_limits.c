@@ -3,7 +3,9 @@
 
 #include "hpsae/base/memory.h"
 #include "hpsae/comm/merge.h"
+#include "hpsae/comm/merge_pieces.h"
 #include "hpsae/comm/sums.h"
+#include "hpsae/model/topk.h"
 
 #include <math.h>
 #include <omp.h>
@@ -28,9 +30,12 @@ typedef struct {
     int64_t length;        /* of each array of the triad */
     float *a, *b, *x;      /* [length] */
     int64_t *numbers;      /* [SUM_BYTES / 8] */
-    hps_candidate *lists;  /* [B, k] as a rank has them before merging */
+    int64_t share;         /* candidates a token that a rank brings */
+    hps_candidate *lists;  /* [B, share] as a rank has them before merging */
     hps_candidate *merged; /* [B, k] */
-    int64_t rows, first;   /* of the store: those that this rank reads */
+    hps_candidate *room;   /* where the ranks' lists arrive */
+    hps_merge_pieces how;
+    int64_t rows, first; /* of the store: those that this rank reads */
     char *words;
     hps_status status; /* of reading */
 } bench;
@@ -96,35 +101,24 @@ static effort large_sum(bench *b)
     return (effort){SUM_BYTES, omp_get_wtime() - begin};
 }
 
-static int rounds_of(int ranks)
-{
-    int rounds = 0;
-
-    for (int reached = 1; reached < ranks; reached *= 2) {
-        rounds++;
-    }
-    return rounds;
-}
-
-/* Over the model ranks as the step merges them; on one rank, two lists of its own. */
+/* Over the model ranks as the step merges them, a batch at once; on one rank, two lists of its own. */
 static effort merge(bench *b)
 {
     const int64_t B = b->c->size.B, k = b->c->size.k;
-    const int rounds = rounds_of(b->c->grid.P);
-    hps_merge how = {.k = 0};
 
-    hps_merge_create(k, &how);
-    memcpy(b->merged, b->lists, (size_t)(B * k) * sizeof(*b->lists));
+    memcpy(b->merged, b->lists, (size_t)(B * b->share) * sizeof(*b->lists));
     MPI_Barrier(b->c->grid.model);
     const double begin = omp_get_wtime();
-    if (rounds > 0) {
-        hps_merge_all(b->c->grid.model, &how, B, b->merged);
+    if (b->c->grid.P > 1) {
+        hps_merge_pieces_begin(&b->how, b->c->grid.model, k, b->share, b->room);
+        hps_merge_pieces_add(&b->how, B, b->merged);
+        hps_merge_pieces_finish(&b->how);
     } else {
-        HPS_MPI(MPI_Reduce_local(b->lists, b->merged, hps_count(B), how.list, how.op));
+        for (int64_t t = 0; t < B; t++) {
+            hps_merge_lists(k, b->lists + t * k, k, b->merged + t * k);
+        }
     }
-    const double seconds = omp_get_wtime() - begin;
-    hps_merge_destroy(&how);
-    return (effort){(double)(B * k) * (rounds > 0 ? rounds : 1), seconds};
+    return (effort){(double)(B * k), omp_get_wtime() - begin};
 }
 
 static effort read_store(bench *b)
@@ -142,13 +136,13 @@ static effort read_store(bench *b)
 /* Sorted lists of distinct latents: rank p's values lie between those of the others. */
 static void fill_lists(bench *b)
 {
-    const int64_t B = b->c->size.B, k = b->c->size.k;
+    const int64_t B = b->c->size.B, share = b->share;
     const hps_grid *grid = &b->c->grid;
 
     for (int64_t t = 0; t < B; t++) {
-        for (int64_t s = 0; s < k; s++) {
+        for (int64_t s = 0; s < share; s++) {
             const int64_t place = s * grid->P + (grid->p + t) % grid->P;
-            b->lists[t * k + s] = (hps_candidate){(float)(k * grid->P - place), (int32_t)place};
+            b->lists[t * share + s] = (hps_candidate){(float)(share * grid->P - place), (int32_t)place};
         }
     }
 }
@@ -171,15 +165,18 @@ static int64_t triad_length(MPI_Comm world)
 
 static hps_status allocate(bench *b)
 {
-    const int64_t slots = b->c->size.B * b->c->size.k;
+    const int64_t B = b->c->size.B;
+    const int P = b->c->grid.P;
     const hps_store_info *info = b->c->dataset.info;
 
     HPS_TRY(HPS_ALLOC(&b->a, b->length, "triad"));
     HPS_TRY(HPS_ALLOC(&b->b, b->length, "triad"));
     HPS_TRY(HPS_ALLOC(&b->x, b->length, "triad"));
     HPS_TRY(HPS_ALLOC(&b->numbers, SUM_BYTES / (int64_t)sizeof(int64_t), "allreduce"));
-    HPS_TRY(HPS_ALLOC(&b->lists, slots, "candidate lists"));
-    HPS_TRY(HPS_ALLOC(&b->merged, slots, "candidate lists"));
+    HPS_TRY(HPS_ALLOC(&b->lists, B * b->share, "candidate lists"));
+    HPS_TRY(HPS_ALLOC(&b->merged, B * b->c->size.k, "candidate lists"));
+    HPS_TRY(HPS_ALLOC(&b->room, hps_merge_room(P, B, b->share), "candidate lists"));
+    HPS_TRY(hps_merge_pieces_create(P, b->threads, &b->how));
     if (info == NULL) {
         return HPS_OK;
     }
@@ -198,6 +195,8 @@ static void release(bench *b)
     HPS_FREE(&b->numbers);
     HPS_FREE(&b->lists);
     HPS_FREE(&b->merged);
+    HPS_FREE(&b->room);
+    hps_merge_pieces_destroy(&b->how);
     HPS_FREE(&b->words);
 }
 
@@ -278,7 +277,11 @@ static void measure_all(bench *b, double seconds, bool again, hps_bench_limits *
 hps_status hps_bench_limits_measure(MPI_Comm world, const hps_bench_case *c, double seconds, bool again,
                                     hps_bench_limits *limits)
 {
-    bench b = {.world = world, .c = c, .threads = (int)c->config.grid.threads, .length = triad_length(world)};
+    bench b = {.world = world,
+               .c = c,
+               .threads = (int)c->config.grid.threads,
+               .length = triad_length(world),
+               .share = hps_topk_share(c->size.k, c->grid.P)};
 
     hps_status status = hps_agree(world, allocate(&b));
     if (status == HPS_OK) {

@@ -135,9 +135,15 @@ typedef struct {
 /* Collective over world.  Steps of a case, for about so many seconds. */
 hps_status hps_bench_steps(MPI_Comm world, hps_bench_case *c, double seconds, hps_bench_run_result *run);
 
-/* Collective over world.  Those steps against the limits: a table in the log, and the keys phases and step of `out`. */
+/* Collective over world.  Those steps against the limits: a table in the log, and the keys phases and step of `out`; mean:
+ * seconds of each phase, of the ranks' medians. */
 void hps_bench_phases(MPI_Comm world, const hps_bench_case *c, const hps_bench_limits *limits,
-                      const hps_bench_run_result *run, json_t *out);
+                      const hps_bench_run_result *run, double mean[HPS_PHASES], json_t *out);
+
+/* Local.  What the cost model expects of the case on so many nodes, beside those means: a table in the log, and the key
+ * plan of `out`. */
+void hps_bench_expected(const hps_bench_case *c, const hps_calibration *machine, int nodes,
+                        const double measured[HPS_PHASES], json_t *out);
 
 /* ---- what alternates ----------------------------------------------------------------------------------------------- */
 

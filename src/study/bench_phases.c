@@ -33,11 +33,6 @@ static double decode_flops(const hps_cost_case *s)
     return s->nested ? 8 : 4;
 }
 
-static double rounds_of(int ranks)
-{
-    return ceil(log2((double)ranks));
-}
-
 /* Design count: encode 2 n d B; decode and dz 4 k d B; gradients 4 k d B; Adam three arrays read and written. */
 static work work_of(const hps_bench_case *c, const hps_cost_case *s, hps_phase phase)
 {
@@ -58,7 +53,7 @@ static work work_of(const hps_bench_case *c, const hps_cost_case *s, hps_phase p
         x.touched = (own + B) * d * real;
         break;
     case HPS_PHASE_SELECT:
-        x.of[HPS_LIMIT_MERGE] = B * k * rounds_of(s->P);
+        x.of[HPS_LIMIT_MERGE] = s->P > 1 ? B * k : 0;
         x.of[HPS_LIMIT_MEMORY] = 2 * B * d * real;
         x.touched = 2 * B * d * real + 2 * B * k * 8;
         break;
@@ -185,7 +180,7 @@ static void step_log(const row *step, double messages, int64_t steps, int64_t B)
 }
 
 void hps_bench_phases(MPI_Comm world, const hps_bench_case *c, const hps_bench_limits *limits,
-                      const hps_bench_run_result *run, json_t *out)
+                      const hps_bench_run_result *run, double mean[HPS_PHASES], json_t *out)
 {
     const hps_bench_seconds *median = &run->median;
     const int64_t steps = run->steps;
@@ -199,6 +194,7 @@ void hps_bench_phases(MPI_Comm world, const hps_bench_case *c, const hps_bench_l
         const share mine = share_of(&x, limits, median->phase[p]);
         whole.allowed += mine.allowed;
         rows[p] = row_of(world, &x, limits, &mine);
+        mean[p] = rows[p].mean;
     }
     const row step = row_of(world, &(work){{0}, 0}, limits, &whole);
     const double messages = size.P * size.R > 1 ? rows[HPS_PHASE_SELECT].mean + rows[HPS_PHASE_COMM].mean : 0;

@@ -20,6 +20,9 @@ static hps_status check_request(const hps_plan_request *r)
         return hps_fail(HPS_EARG, "--nodes %d --ranks-per-node %d: both from 1, together at most %d ranks", r->nodes,
                         r->ranks_per_node, 1 << 24);
     }
+    if (c->train.groups == HPS_AUTO_INT) {
+        return HPS_OK;
+    }
     if (ranks % c->train.groups != 0) {
         return hps_config_fail(c, "train.groups", "%lld does not divide the %lld ranks; choose a divisor",
                                (long long)c->train.groups, (long long)ranks);
@@ -62,9 +65,12 @@ static hps_status find_machine(const hps_plan_request *r, hps_plan *plan)
 {
     hps_calibration *m = &plan->machine;
 
-    hps_calibration_builtin(m);
     if (r->bench != NULL) {
         HPS_TRY(hps_calibration_read(r->bench, m));
+        plan->bench = r->bench;
+    } else {
+        HPS_TRY(hps_calibration_for(r->config, false, m));
+        plan->bench = m->assumed ? NULL : r->config->train.calibration;
     }
     if (r->network.bytes > 0) {
         m->network = r->network;
@@ -97,68 +103,49 @@ static hps_status find_kernels(const hps_plan_request *r, hps_plan *plan)
 
 static hps_cost_case case_of(const hps_plan_request *r, const hps_plan *plan)
 {
-    const hps_config *c = r->config;
-    const bool multi = c->train.objective == HPS_OBJECTIVE_MULTI_TOPK && c->train.multi.weight > 0;
+    hps_cost_case size = hps_cost_case_of(r->config, plan->data.d, (int)hps_dtype_size(plan->data.dtype), r->dead);
+
     const int side = plan->ensemble.groups;
 
-    return (hps_cost_case){.n = c->model.latents,
-                           .d = plan->data.d,
-                           .B = c->train.batch,
-                           .k = multi ? c->train.multi.factor * c->model.k : c->model.k,
-                           .aux_k = c->train.aux.k,
-                           .dead = c->train.aux.k > 0 ? (int64_t)(r->dead * (double)c->model.latents) : 0,
-                           .select = c->model.select,
-                           .nested = c->train.objective != HPS_OBJECTIVE_PLAIN,
-                           .clip = c->train.clip > 0,
-                           .average = c->train.ema > 0,
-                           .word_bytes = (int)hps_dtype_size(plan->data.dtype),
-                           .R = (int)c->train.groups,
-                           .P = (int)(r->nodes * (int64_t)r->ranks_per_node / c->train.groups / side),
-                           .threads = plan->grid.size.threads,
-                           .nodes = r->nodes > side ? r->nodes / side : 1};
+    size.R = (int)r->config->train.groups;
+    size.P = (int)(r->nodes * (int64_t)r->ranks_per_node / r->config->train.groups / side);
+    size.threads = plan->grid.size.threads;
+    size.nodes = r->nodes > side ? r->nodes / side : 1;
+    return size;
 }
 
-/* What memory is asked of while sizes vary. */
+/* Of what a rank's memory is asked while sizes vary, with all members that it holds. */
 typedef struct {
+    hps_rank_question rank;
     const hps_plan *plan;
-    hps_config config; /* with the size's n and B */
 } question;
 
 static hps_status rank_memory(const question *q, const hps_cost_case *size, hps_memory_plan *memory)
 {
-    hps_config config = q->config;
-
-    config.model.latents = size->n;
-    config.train.batch = size->B;
-    config.train.aux.k = config.train.aux.k < size->n ? config.train.aux.k : size->n;
-    HPS_TRY(hps_train_rehearse(&config, q->plan->kernels, &q->plan->data, q->plan->gradients, size->R, size->P,
-                               size->threads, memory));
-    return hps_plan_ensemble_memory(&config, q->plan, size, memory);
+    HPS_TRY(hps_rank_memory(&q->rank, size, memory));
+    return hps_plan_ensemble_memory(q->rank.config, q->plan, size, memory);
 }
 
-/*
- * What the libraries take once a run is under way, as seen with Open MPI 4.1 and its MPI-IO: a mailbox for each rank of the
- * node, and, from three ranks on, the buffers through which a few of them write for all.
- */
-static int64_t libraries_of(const hps_plan *plan, const hps_cost_case *size)
+/* Groups side by side share a node, and its libraries know of all its ranks. */
+static int64_t libraries_of(const question *q, const hps_cost_case *size)
 {
-    const int64_t mailbox = 7 << 19, collective = 36 << 20, ranks = (int64_t)size->R * size->P;
-    const int64_t neighbours = plan->ensemble.groups > 1 ? plan->grid.ranks_per_node : ranks / size->nodes;
+    hps_cost_case job = *size;
 
-    return plan->machine.libraries + neighbours * mailbox + (size->P > 2 ? collective : 0);
-}
-
-static int64_t all_bytes(const hps_plan *plan, const hps_cost_case *size, const hps_memory_plan *m)
-{
-    return m->state + m->buffers + m->starting + libraries_of(plan, size);
+    if (q->plan->ensemble.groups > 1) {
+        const int together = q->plan->grid.ranks_per_node * size->nodes / size->P;
+        job.R = together > size->R ? together : size->R;
+    }
+    return hps_rank_libraries(q->rank.resident, &job);
 }
 
 static int64_t rank_bytes(void *context, const hps_cost_case *size)
 {
-    hps_memory_plan memory;
     const question *q = context;
+    hps_memory_plan memory;
 
-    return rank_memory(q, size, &memory) == HPS_OK ? all_bytes(q->plan, size, &memory) : -1;
+    return rank_memory(q, size, &memory) == HPS_OK
+               ? memory.state + memory.buffers + memory.starting + libraries_of(q, size)
+               : -1;
 }
 
 /* Forward passes over the held-out rows: input, encode, select, decode. */
@@ -255,7 +242,7 @@ static void find_remedies(hps_plan *plan, question *q)
 {
     hps_cost_case size = plan->grid.size;
     const int64_t ranks = (int64_t)size.R * size.P,
-                  k = size.k > q->config.train.k_start ? size.k : q->config.train.k_start;
+                  k = size.k > q->rank.config->train.k_start ? size.k : q->rank.config->train.k_start;
     const int64_t unit = size.R > 64 ? size.R : 64 / size.R * size.R;
 
     plan->nodes_needed = enough_nodes(plan, q);
@@ -263,6 +250,26 @@ static void find_remedies(hps_plan *plan, question *q)
     size = plan->grid.size;
     const int64_t least = (ranks > k ? ranks : k) + HPS_BLOCK;
     plan->latents_possible = largest(plan, q, &size, &size.n, HPS_BLOCK, least);
+}
+
+/* train.groups: auto becomes the number that train would choose on this layout. */
+static hps_status choose_groups(const hps_plan_request *r, hps_plan *plan, question *q)
+{
+    const hps_cost_case size =
+        hps_cost_case_of(r->config, plan->data.d, (int)hps_dtype_size(plan->data.dtype), r->dead);
+    const hps_grid_space space = {.nodes = r->nodes,
+                                  .cores = r->ranks_per_node * plan->grid.size.threads,
+                                  .ranks_per_node = r->ranks_per_node,
+                                  .node_bytes = r->node_bytes,
+                                  .rank_bytes = rank_bytes,
+                                  .context = q};
+
+    plan->groups_auto = r->config->train.groups == HPS_AUTO_INT;
+    if (plan->groups_auto) {
+        HPS_TRY(hps_groups_choose(&plan->machine, &size, &space, &plan->groups));
+        r->config->train.groups = plan->groups.point[plan->groups.chosen].size.R;
+    }
+    return HPS_OK;
 }
 
 /* Ranks of more threads than were measured are left out: a rank that spans NUMA domains is slower than threads count. */
@@ -293,14 +300,15 @@ static hps_status fill(const hps_plan_request *r, hps_plan *plan)
     const int configured = c->grid.threads == HPS_AUTO_INT ? plan->machine.threads : (int)c->grid.threads;
     plan->grid.size.threads = r->threads > 0 ? r->threads : configured;
     plan->grid.ranks_per_node = r->ranks_per_node;
-    hps_plan_ensemble_begin(r, plan);
-    plan->grid.size = case_of(r, plan);
     plan->node_limit = r->node_bytes;
 
-    question q = {.plan = plan, .config = *c};
+    question q = {{c, plan->kernels, &plan->data, plan->gradients, plan->machine.libraries}, plan};
+    hps_plan_ensemble_begin(r, plan);
+    HPS_TRY(choose_groups(r, plan, &q));
+    plan->grid.size = case_of(r, plan);
     HPS_TRY(rank_memory(&q, &plan->grid.size, &plan->rank));
-    plan->libraries = libraries_of(plan, &plan->grid.size);
-    plan->rank_bytes = all_bytes(plan, &plan->grid.size, &plan->rank);
+    plan->libraries = libraries_of(&q, &plan->grid.size);
+    plan->rank_bytes = plan->rank.state + plan->rank.buffers + plan->rank.starting + plan->libraries;
     plan->fits = plan->node_limit <= 0 || (double)plan->rank_bytes * r->ranks_per_node <= plan->node_limit;
     predict(r, plan);
     predict_disk(r, plan);

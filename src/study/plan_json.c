@@ -69,12 +69,12 @@ static json_t *time_json(const hps_plan *p)
                      "input_bytes_per_s", p->input);
 }
 
-json_t *hps_plan_json(const hps_plan_request *r, const hps_plan *p)
+json_t *hps_plan_json(const hps_plan *p)
 {
     const hps_calibration *m = &p->machine;
     json_t *root =
         json_pack("{s:s,s:b,s:b,s:s?,s:s,s:s,s:s}", "format", "hpsae plan 1", "assumed", m->assumed, "network_assumed",
-                  m->network_assumed, "bench", r->bench, "host", m->host, "cpu", m->cpu, "backend", m->backend);
+                  m->network_assumed, "bench", p->bench, "host", m->host, "cpu", m->cpu, "backend", m->backend);
 
     if (root == NULL) {
         return NULL;
@@ -84,6 +84,7 @@ json_t *hps_plan_json(const hps_plan_request *r, const hps_plan *p)
     json_object_set_new(root, "run", run_json(p));
     json_object_set_new(root, "ensemble", ensemble_json(&p->ensemble));
     json_object_set_new(root, "layout", grid_json(&p->grid, NULL));
+    json_object_set_new(root, "groups_auto", p->groups_auto ? hps_groups_json(&p->groups) : json_null());
     json_object_set_new(root, "memory", memory_json(p));
     json_object_set_new(root, "remedies",
                         json_pack("{s:o,s:o,s:o}", "nodes", count_or_null(p->nodes_needed), "batch",

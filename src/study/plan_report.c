@@ -48,7 +48,7 @@ static void print_basis(FILE *file, const hps_plan_request *r, const hps_plan *p
                 m->cpu, 1e-9 * m->limits.screen_flops, 1e-9 * m->limits.float32_flops, 1e-9 * m->limits.memory_bytes,
                 1e-9 * m->limits.read_bytes);
     } else {
-        fprintf(file, "figures   %s: measured on %s (%s), kernels %s, %d rank%s of %d thread%s, %lld cases\n", r->bench,
+        fprintf(file, "figures   %s: measured on %s (%s), kernels %s, %d rank%s of %d thread%s, %lld cases\n", p->bench,
                 m->host, m->cpu, m->backend, m->ranks, plural(m->ranks), m->threads, plural(m->threads),
                 (long long)m->count);
     }
@@ -208,6 +208,22 @@ static void print_time(FILE *file, const hps_plan *p)
             100 * p->communication / (p->step * (double)p->steps), duration(p->evaluations, b));
 }
 
+static void print_key(FILE *file, int groups)
+{
+    fprintf(file, "          to fix it, write into the configuration: train: {groups: %d}\n", groups);
+}
+
+static void print_choice(FILE *file, const hps_plan *p)
+{
+    char words[HPS_CHOICE_WORDS];
+
+    if (p->groups_auto) {
+        fprintf(file, "groups    auto: %s; chosen: %d%s\n", hps_groups_words(&p->groups, words), p->grid.size.R,
+                p->groups.none_fits ? ", though none fits into memory" : "");
+        print_key(file, p->grid.size.R);
+    }
+}
+
 static void print_grid(FILE *file, const char *name, const char *when, const hps_grid_point *g, const char *reason)
 {
     fprintf(file, "%-9s %s: %d data group%s x %d rank%s of %d thread%s, %d rank%s a node; %s\n", name, when, g->size.R,
@@ -230,6 +246,7 @@ static void print_grids(FILE *file, const hps_plan *p)
     if (p->has_best_groups && (!p->has_best || p->best_groups.size.R != p->best.size.R)) {
         snprintf(when, sizeof(when), "best of all, train.groups %d", p->best_groups.size.R);
         print_grid(file, "", when, &p->best_groups, p->reason_groups);
+        print_key(file, p->best_groups.size.R);
     }
 }
 
@@ -243,5 +260,6 @@ void hps_plan_print(FILE *file, const hps_plan_request *r, const hps_plan *p)
     print_disk(file, p);
     print_step(file, p);
     print_time(file, p);
+    print_choice(file, p);
     print_grids(file, p);
 }

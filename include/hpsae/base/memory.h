@@ -43,4 +43,10 @@ void hps_memory_rehearse(bool on);
 int64_t hps_memory_resident(void);
 int64_t hps_memory_resident_peak(void);
 
+/*
+ * Local.  Bytes that all processes of this job on this node may hold together: what the machine has, or less where a control
+ * group of this process, as batch systems make them, allows less.  -1 where the system does not tell.
+ */
+int64_t hps_memory_of_node(void);
+
 #endif

@@ -13,9 +13,9 @@
 #include <stdint.h>
 
 /*
- * Local.  Of a and b, k candidates each, both sorted, the first k together into b; a may not be b.
+ * Local.  Of a, m <= k candidates, and b, k of them, both sorted, the first k together into b; a may not be part of b.
  */
-void hps_merge_lists(int64_t k, const hps_candidate *a, hps_candidate *b);
+void hps_merge_lists(int64_t m, const hps_candidate *a, int64_t k, hps_candidate *b);
 
 typedef struct {
     MPI_Datatype list; /* k candidates */

@@ -94,11 +94,12 @@ typedef struct {
         struct {
             int64_t start_step;
             double decay;
-        } threshold;    /* BatchTopK's, for use after training */
-        int64_t tokens; /* tokens to train on; the last step is a whole batch */
-        int64_t batch;  /* tokens a step over the whole job */
-        int64_t groups; /* data groups R, each of which takes batch / R of them */
-        double lr;      /* auto: 2e-4 / sqrt(latents / 16384) */
+        } threshold;       /* BatchTopK's, for use after training */
+        int64_t tokens;    /* tokens to train on; the last step is a whole batch */
+        int64_t batch;     /* tokens a step over the whole job */
+        int64_t groups;    /* data groups R, each of which takes batch / R of them; auto: train and plan choose */
+        char *calibration; /* what that choice rests on; "": assumed figures */
+        double lr;         /* auto: 2e-4 / sqrt(latents / 16384) */
         int64_t warmup_steps;
         double decay; /* share of the steps at the end over which lr falls linearly to 0 */
         double beta1, beta2, epsilon;
@@ -270,7 +271,7 @@ hps_status hps_config_fail(const hps_config *config, const char *key, const char
  * Local.  Puts numbers in the place of `auto`, once the store is open: train.lr = 2e-4 / sqrt(latents / 16384),
  * train.aux.k = the power of two nearest d / 2 (the lower of two), at most latents; train.k_start = model.k; an empty
  * data.hook becomes `hook`.
- * grid.threads is not touched.  Errors: HPS_ENOMEM.
+ * grid.threads and train.groups are not touched.  Errors: HPS_ENOMEM.
  */
 hps_status hps_config_resolve(hps_config *config, int64_t d, const char *hook);
 

@@ -19,6 +19,7 @@ typedef struct {
     int stage;    /* boosting: only this one, from 1; 0: all */
     int argc;     /* the command line, for run.json */
     char *const *argv;
+    const char *threads_from; /* where the number of threads comes from, in words */
 } hps_ensemble_options;
 
 /*

@@ -9,7 +9,7 @@
 
 typedef struct {
     int64_t k;
-    hps_merge merge;
+    hps_topk topk;
     int32_t *rows; /* [own] dead latents of this rank, local numbers */
     hps_slots slots;
     hps_bucket bucket;

@@ -19,12 +19,21 @@ typedef struct {
     int64_t k;           /* slots a token that the selection delivers (multi_topk: factor * k) */
     int64_t aux_k, dead; /* latents that AuxK reconstructs with, dead latents (0: AuxK does not run) */
     hps_select select;   /* HPS_SELECT_GRADIENT reads gradients beside the activations */
-    bool nested;         /* an objective other than plain */
+    int64_t nested;      /* partial reconstructions of a token that the loss counts; 0: the whole alone */
     bool clip, average;  /* train.clip > 0, train.ema > 0 */
     int word_bytes;      /* of a stored activation */
     int R, P, threads;   /* data groups, model ranks of each, threads of a rank */
     int nodes;           /* that the R P ranks fill evenly, in order */
 } hps_cost_case;
+
+/* The share of the latents that AuxK is taken to find dead where nothing says otherwise. */
+#define HPS_DEAD_ASSUMED 0.05
+
+/*
+ * Local.  Of a resolved configuration on activations of d columns of so many bytes each; `dead`: share of the latents, as
+ * above.  On one rank of one thread: R, P, threads, nodes are for the caller.
+ */
+hps_cost_case hps_cost_case_of(const hps_config *config, int64_t d, int word_bytes, double dead);
 
 /* Limits of a machine, with all its threads busy. */
 typedef struct {
@@ -49,7 +58,7 @@ typedef struct {
     double seconds[HPS_PHASES];
 } hps_cost_measurement;
 
-enum { HPS_COST_FEATURES = 10, HPS_COST_TEXT = 128 };
+enum { HPS_COST_FEATURES = 12, HPS_COST_TEXT = 128 };
 
 /* What is known of a machine: made by `hpsae bench`, read by `hpsae plan`. */
 typedef struct {

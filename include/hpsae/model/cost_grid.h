@@ -26,7 +26,17 @@ typedef struct {
     double seconds; /* a step */
 } hps_grid_point;
 
-enum { HPS_REASON = 512 };
+enum { HPS_GRIDS = 4096, HPS_REASON = 512 };
+
+/*
+ * Local.  All grids of the space, the fastest first, whether they fit or not, into points [HPS_GRIDS]; returns how many.
+ * Ties: fewer groups, then fewer ranks, first.
+ */
+int hps_grid_list(const hps_calibration *c, const hps_cost_case *size, const hps_grid_space *space,
+                  hps_grid_point *points);
+
+/* Local.  Whether the node's memory holds a grid's ranks; true where it is not known. */
+bool hps_grid_fits(const hps_grid_space *space, const hps_grid_point *point);
 
 /*
  * Local.  The fastest grid that fits; `size` says all but the grid.  Ties go to fewer groups, then fewer ranks.  reason: one

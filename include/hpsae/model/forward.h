@@ -7,10 +7,10 @@
 
 #include "hpsae/comm/grid.h"
 #include "hpsae/comm/lists.h"
-#include "hpsae/comm/merge.h"
 #include "hpsae/comm/merge_pieces.h"
 #include "hpsae/kernels/kernels.h"
 #include "hpsae/model/model.h"
+#include "hpsae/model/topk.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -51,8 +51,9 @@ typedef struct {
     const hps_kernels *kernels;
     hps_model *model;
     hps_workspace *ws;
-    hps_merge merge;
     hps_merge_pieces pieces;
+    hps_topk topk;        /* of HPS_PICK_TOPK */
+    hps_topk_again again; /* with several ranks */
     int64_t B, k;
     int64_t capacity; /* slots that a batch may have */
     int threads;
@@ -92,6 +93,14 @@ hps_status hps_forward_select(hps_forward *f, int64_t B, const hps_pick *pick);
 
 /* Local.  R from each token's first_slots first slots (below 0: all); with dz their <R, w>, in fixed point. */
 void hps_forward_decode(hps_forward *f, int64_t B, int64_t first_slots, bool dz);
+
+/*
+ * Collective over grid->model.  Of y = x - b in f->y, B tokens: the positive ones of the k largest pre-activations of each
+ * token among all ranks' rows, exactly, into slots (dz_fixed as hps_topk_room says) and z_sum [B].  Adds to f->seconds_encode.
+ * topk begins as zeros.
+ */
+void hps_topk_select(hps_forward *f, const hps_topk_rows *rows, int64_t B, int64_t k, hps_topk *topk, hps_slots *slots,
+                     float *z_sum);
 
 /*
  * Local.  Keeps the candidates of positive value, z = p: top [B, k], sorted, of which the first `keep` a token count,

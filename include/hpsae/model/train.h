@@ -26,7 +26,8 @@ typedef struct {
     bool dry_run; /* checks everything, allocates everything, and writes nothing */
     int argc;     /* the command line, for run.json */
     char *const *argv;
-    hps_wish_sources ends; /* what may end the training early; a file `stop` is then removed */
+    const char *threads_from; /* where the number of threads comes from, in words */
+    hps_wish_sources ends;    /* what may end the training early; a file `stop` is then removed */
 } hps_train_job;
 
 /* What came of it. */
@@ -40,7 +41,8 @@ typedef struct {
 } hps_train_result;
 
 /*
- * Collective over world.  Trains as a configuration says; fills in what is `auto` there.  With several members, which
+ * Collective over world.  Trains as a configuration says; fills in what is `auto` there (grid.threads was filled in
+ * before).  With several members, which
  * differ in output and weight seed alone, they take each batch in turn, and it is read once; those behind, after an end
  * at a moment that nobody chose, first catch up.  Each leaves the bits that it leaves alone.  result [members], or NULL.
  *

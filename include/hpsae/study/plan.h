@@ -5,7 +5,7 @@
 #ifndef HPSAE_STUDY_PLAN_H
 #define HPSAE_STUDY_PLAN_H
 
-#include "hpsae/model/cost_grid.h"
+#include "hpsae/model/groups_choice.h"
 #include "hpsae/model/rehearse.h"
 
 #include <jansson.h>
@@ -20,7 +20,7 @@ typedef struct {
     int64_t d, rows;          /* of the activations; d 0: the store says; rows 0: as many as the tokens to train on */
     hps_dtype dtype;          /* of the activations, where d is given */
     double dead;              /* share of the latents that AuxK finds dead, 0 .. 1 */
-    const char *bench;        /* calibration file */
+    const char *bench;        /* calibration file; NULL: train.calibration */
     hps_cost_network network; /* bytes > 0: in place of the file's */
 } hps_plan_request;
 
@@ -41,6 +41,9 @@ typedef struct {
     hps_store_info data;        /* strings are not set */
     bool gradients;
     hps_plan_ensemble ensemble;
+    const char *bench; /* the calibration file that was read; borrowed; NULL: none */
+    bool groups_auto;  /* train.groups was auto: `groups` says how it was chosen */
+    hps_groups_choice groups;
     hps_grid_point grid;  /* as asked for */
     hps_memory_plan rank; /* of the rank that holds most */
     int64_t libraries;    /* of a rank */
@@ -71,6 +74,6 @@ void hps_plan_release(hps_plan *plan);
 void hps_plan_print(FILE *file, const hps_plan_request *request, const hps_plan *plan);
 
 /* Local.  The same for programs, "format": "hpsae plan 1"; a new reference, NULL without memory. */
-json_t *hps_plan_json(const hps_plan_request *request, const hps_plan *plan);
+json_t *hps_plan_json(const hps_plan *plan);
 
 #endif

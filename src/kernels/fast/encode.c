@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+enum { QUEUE = 16, RANKED = 256 };
+
 /* What one call of encode works on. */
 typedef struct {
     int64_t ldy, k;
@@ -46,29 +48,109 @@ static void insert(hps_candidate *top, int64_t k, hps_candidate c)
     top[low] = c;
 }
 
-/* Computes the token's pending rows below `end`, from its next one on, canonically and takes them into its top k. */
-static void rescue(const fast_screen *s, int64_t b, int64_t end)
+/*
+ * Pending rows on their way: a row is asked for when it comes in and used some rows later, and those of several tokens are
+ * computed at once, since a token seldom has as many among the rows that are in cache.
+ */
+typedef struct {
+    int32_t count;
+    int32_t token[QUEUE], place[QUEUE]; /* of the task; among the token's pending ones */
+} queue;
+
+/* Computes what is queued, canonically: values take the place of lower bounds. */
+static void flush(const fast_screen *s, queue *q)
 {
     const problem *p = s->problem;
     fast_thread *me = s->me;
-    const int32_t *number = me->number + b * s->ws->capacity, count = me->count[b];
-    const int64_t t = me->which[b];
 
-    int32_t i = me->next[b];
-    while (i < count && number[i] < end) {
-        int64_t l[AT_ONCE] = {0};
+    for (int32_t i = 0; i < q->count; i += AT_ONCE) {
+        const float *y[AT_ONCE];
+        int64_t l[AT_ONCE], at[AT_ONCE];
         float value[AT_ONCE];
-        int here = 0;
-        for (; here < AT_ONCE && i < count && number[i] < end; i++) {
-            l[here] = fast_row(s, number[i]);
-            here += number[i] < s->count;
+        for (int32_t a = 0; a < AT_ONCE; a++) {
+            const int32_t from = i + a < q->count ? i + a : i;
+            at[a] = q->token[from] * s->ws->capacity + q->place[from];
+            y[a] = p->y + me->which[q->token[from]] * p->ldy;
+            l[a] = fast_row(s, me->number[at[a]]);
         }
-        fast_values(s->enc, l, p->y + t * p->ldy, value);
-        for (int q = 0; q < here; q++) {
-            insert(p->top + t * p->k, p->k, (hps_candidate){value[q], s->enc->latent[l[q]]});
+        fast_values(s->enc, l, y, value);
+        for (int32_t a = 0; a < AT_ONCE; a++) {
+            me->low[at[a]] = value[a];
+        }
+    }
+    q->count = 0;
+}
+
+/* Queues the token's pending rows below `end`, from its next one on. */
+static void rescue(const fast_screen *s, int64_t b, int64_t end, queue *q)
+{
+    fast_thread *me = s->me;
+    const int32_t *number = me->number + b * s->ws->capacity, count = me->count[b];
+    int32_t i = me->next[b];
+
+    for (; i < count && number[i] < end; i++) {
+        fast_prefetch(s->enc->W_enc + fast_row(s, number[i]) * s->enc->lde, s->d);
+        q->token[q->count] = (int32_t)b;
+        q->place[q->count++] = i;
+        if (q->count == QUEUE) {
+            flush(s, q);
         }
     }
     me->next[b] = i;
+}
+
+/* Orders candidates as hps_before does, the first the largest; values are not NaN. */
+static int64_t key_of(hps_candidate c)
+{
+    const float value = c.value + 0.0f; /* zeros are equal */
+    int32_t bits;
+
+    memcpy(&bits, &value, sizeof(bits));
+    bits ^= bits < 0 ? INT32_MAX : 0;
+    return (int64_t)bits * (INT64_C(1) << 32) + (INT32_MAX - c.latent);
+}
+
+/* The first k of count <= RANKED candidates, sorted: each one's place is the number of those before it. */
+static void rank(int64_t count, const hps_candidate *list, int64_t k, hps_candidate *top)
+{
+    int64_t key[RANKED];
+
+    for (int64_t i = 0; i < count; i++) {
+        key[i] = key_of(list[i]);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        int64_t before = 0;
+        for (int64_t j = 0; j < count; j++) {
+            before += key[j] > key[i];
+        }
+        if (before < k) {
+            top[before] = list[i];
+        }
+    }
+}
+
+/* Takes the token's pending rows, whose values are known, into its top k. */
+static void take(const fast_screen *s, int64_t b)
+{
+    const problem *p = s->problem;
+    fast_thread *me = s->me;
+    const float *value = me->low + b * s->ws->capacity;
+    const int32_t *number = me->number + b * s->ws->capacity;
+    hps_candidate *top = p->top + me->which[b] * p->k;
+    int64_t count = 0;
+
+    for (int32_t i = 0; i < me->count[b]; i++) {
+        if (number[i] < s->count && !isnan(value[i])) {
+            me->list[count++] = (hps_candidate){value[i], s->enc->latent[fast_row(s, number[i])]};
+        }
+    }
+    if (count <= RANKED && top->latent == HPS_NO_CANDIDATE.latent) {
+        rank(count, me->list, p->k, top);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        insert(top, p->k, me->list[i]);
+    }
 }
 
 /* Makes room for a panel: by pruning, and when the bounds separate too few (ties), by deciding now. */
@@ -76,10 +158,13 @@ static void make_room(const fast_screen *s, int64_t b)
 {
     const problem *p = s->problem;
     fast_thread *me = s->me;
+    queue q = {.count = 0};
 
     prune(s, b);
     if (me->count[b] > s->ws->capacity / 2) {
-        rescue(s, b, INT64_MAX);
+        rescue(s, b, INT64_MAX, &q);
+        flush(s, &q);
+        take(s, b);
         me->count[b] = me->next[b] = 0;
         me->threshold[b] = fmaxf(me->threshold[b], p->top[(me->which[b] + 1) * p->k - 1].value);
     }
@@ -127,16 +212,26 @@ static void screen(const fast_screen *s, bool guessing)
     }
 }
 
-/* Rescues what is pending.  Pending rows ascend: some rows at a time serve all tokens while they are in cache. */
+/* Decides what is pending.  Pending rows ascend: some rows at a time serve some tokens while both are in a core's second cache. */
 static void decide(const fast_screen *s)
 {
-    for (int64_t end = RESIDENT; end < s->count + RESIDENT; end += RESIDENT) {
-        for (int64_t b = 0; b < s->tokens; b++) {
-            rescue(s, b, end);
+    const int64_t fit = (512 << 10) / (s->ws->ld * (int64_t)sizeof(float)), group = fit > STRIP ? fit : STRIP;
+    queue q = {.count = 0};
+
+    for (int64_t b0 = 0; b0 < s->tokens; b0 += group) {
+        const int64_t b1 = s->tokens - b0 < group ? s->tokens : b0 + group;
+        for (int64_t end = RESIDENT; end < s->count + RESIDENT; end += RESIDENT) {
+            for (int64_t b = b0; b < b1; b++) {
+                rescue(s, b, end, &q);
+            }
+        }
+        for (int64_t b = b0; b < b1; b++) {
+            rescue(s, b, INT64_MAX, &q);
         }
     }
+    flush(s, &q);
     for (int64_t b = 0; b < s->tokens; b++) {
-        rescue(s, b, INT64_MAX);
+        take(s, b);
     }
 }
 

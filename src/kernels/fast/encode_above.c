@@ -23,8 +23,12 @@ static void decide(const fast_screen *s, int64_t b)
     fast_thread *me = s->me;
     const int32_t *number = me->number + b * s->ws->capacity, count = me->count[b];
     const int32_t t = me->which[b];
+    const float *y[AT_ONCE];
     int64_t kept = 0, place;
 
+    for (int q = 0; q < AT_ONCE; q++) {
+        y[q] = p->y + t * p->ldy;
+    }
     for (int32_t i = 0; i < count; i += AT_ONCE) {
         const int here = count - i < AT_ONCE ? count - i : AT_ONCE;
         int64_t l[AT_ONCE] = {0};
@@ -32,7 +36,7 @@ static void decide(const fast_screen *s, int64_t b)
         for (int q = 0; q < here; q++) {
             l[q] = fast_row(s, number[i + q]);
         }
-        fast_values(enc, l, p->y + t * p->ldy, value);
+        fast_values(enc, l, y, value);
         for (int q = 0; q < here; q++) {
             if (value[q] >= p->floor[t] && number[i + q] < s->count) {
                 me->list[kept++] = (hps_candidate){value[q], enc->latent[l[q]]};

@@ -312,9 +312,10 @@ static inline int64_t fast_task_tokens(const hps_workspace *ws, int64_t B)
     return tokens;
 }
 
-/* The canonical pre-activations of some own rows.  Their sums are chains of their own, which hides the latency of fma. */
+/* The canonical pre-activations of own rows, each of its token.  Their sums are chains of their own, which hides the latency of fma. */
 enum { AT_ONCE = 4 };
-static inline void fast_values(const hps_encoder *enc, const int64_t l[AT_ONCE], const float *y, float value[AT_ONCE])
+static inline void fast_values(const hps_encoder *enc, const int64_t l[AT_ONCE], const float *const y[AT_ONCE],
+                               float value[AT_ONCE])
 {
     const float *row[AT_ONCE];
     lanes s[AT_ONCE];
@@ -326,12 +327,12 @@ static inline void fast_values(const hps_encoder *enc, const int64_t l[AT_ONCE],
     }
     for (; j + HPS_LANES <= enc->d; j += HPS_LANES) {
         for (int i = 0; i < AT_ONCE; i++) {
-            s[i] = lanes_fma(row[i] + j, y + j, s[i]);
+            s[i] = lanes_fma(row[i] + j, y[i] + j, s[i]);
         }
     }
     for (int i = 0; i < AT_ONCE; i++) {
         if (j < enc->d) {
-            s[i] = lanes_fma_first(enc->d - j, row[i] + j, y + j, s[i]);
+            s[i] = lanes_fma_first(enc->d - j, row[i] + j, y[i] + j, s[i]);
         }
         value[i] = lanes_sum(s[i]) + enc->b_enc[l[i]];
     }
