@@ -72,7 +72,8 @@ def said(out):
 
 def groups_written(run):
     with open(os.path.join(run, "used.yaml"), encoding="utf-8") as file:
-        return re.findall(r"^    groups: (\S+)$", file.read(), re.MULTILINE)
+        section = re.search(r"^train:\n((?: .*\n)*)", file.read(), re.MULTILINE).group(1)
+    return re.findall(r"^    groups: (\S+)$", section, re.MULTILINE)
 
 
 with program.Directory() as path:
