@@ -8,6 +8,7 @@ static struct {
     double start;
     FILE *stream;
     bool speaks;
+    FILE *diverted; /* NULL: to stream */
 } self;
 
 static double clock_seconds(void)
@@ -30,11 +31,25 @@ double hps_elapsed(void)
     return self.start > 0 ? clock_seconds() - self.start : 0;
 }
 
+bool hps_log_let(bool speaks)
+{
+    const bool before = self.speaks;
+
+    self.speaks = speaks;
+    return before;
+}
+
+void hps_log_divert(FILE *file)
+{
+    self.diverted = file;
+}
+
 static void say(FILE *stream, const char *module, const char *kind, const char *format, va_list args)
 {
     char line[1024];
 
     vsnprintf(line, sizeof(line), format, args);
+    stream = self.diverted != NULL ? self.diverted : stream;
     fprintf(stream, "[%8.2f s] %s: %s%s\n", hps_elapsed(), module, kind, line);
     fflush(stream);
 }
@@ -43,7 +58,7 @@ void hps_log(const char *module, const char *format, ...)
 {
     va_list args;
 
-    if (self.speaks) {
+    if (self.speaks || self.diverted != NULL) {
         va_start(args, format);
         say(self.stream, module, "", format, args);
         va_end(args);
@@ -54,7 +69,7 @@ void hps_warn(const char *module, const char *format, ...)
 {
     va_list args;
 
-    if (self.speaks) {
+    if (self.speaks || self.diverted != NULL) {
         va_start(args, format);
         say(stderr, module, "warning: ", format, args);
         va_end(args);

@@ -1,4 +1,5 @@
 #include "source.h"
+#include "sweep.h"
 
 #include <string.h>
 
@@ -357,6 +358,8 @@ hps_status hps_config_check(const hps_config *config, const char *command)
         return check_train(config);
     case HPS_FOR_BENCH:
         return check_bench(config);
+    case HPS_FOR_SWEEP:
+        return hps_sweep_check(config);
     case HPS_FOR_EVAL:
         return check_eval(config);
     case HPS_FOR_ENCODE:

@@ -1,4 +1,5 @@
 #include "source.h"
+#include "sweep.h"
 #include "value.h"
 
 #include "hpsae/base/memory.h"
@@ -47,6 +48,7 @@ void hps_config_destroy(hps_config **config)
             HPS_FREE(&old->source->said.items[i]);
         }
         HPS_FREE(&old->source->said.items);
+        hps_sweep_destroy(&old->source->sweep);
         HPS_FREE(&old->source->place);
         HPS_FREE(&old->source->file);
         HPS_FREE(&old->source);

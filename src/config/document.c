@@ -1,4 +1,5 @@
 #include "source.h"
+#include "sweep_read.h"
 #include "value.h"
 
 #include "hpsae/base/memory.h"
@@ -158,6 +159,10 @@ static hps_status read_pair(const reader *r, const char *section, const yaml_nod
     }
     if (hps_schema_find(path) >= 0) {
         return set_key(r, hps_schema_find(path), name, node);
+    }
+    if (hps_sweep_part(path)) {
+        return seen_before(r, mapping, pair) ? hps_place_fail(&place, path, "given twice; keep one")
+                                             : hps_sweep_read(r->config, r->document, path, node);
     }
     if (!hps_schema_section(path) || strchr(text_of(name), '.') != NULL) {
         return refuse_unknown(&place, path);

@@ -163,8 +163,8 @@ const char *hps_schema_allowed(const hps_key *key, char text[HPS_ALLOWED_MAX])
 
 unsigned hps_schema_command(const char *name)
 {
-    static const char *const names[] = {"synth",  "shuffle", "train", "eval",    "export", "import",
-                                        "encode", "plan",    "bench", "compare", "pca",    "refit"};
+    static const char *const names[] = {"synth", "shuffle", "train",   "eval", "export", "import", "encode",
+                                        "plan",  "bench",   "compare", "pca",  "refit",  "sweep"};
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(names[i], name) == 0) {

@@ -177,6 +177,11 @@ const hps_key hps_schema[] = {
     {"ensemble.keep", HPS_KEY_WORD, AT(ensemble.keep), "last", .words = keeps, .used = HPS_FOR_TRAIN,
      .help = "boosting: of the files of residuals, the input of the last stage or of all stages"},
 
+    {"sweep.ranks", HPS_KEY_INT, AT(sweep.ranks), "auto", RANGE(1, 16777216), .automatic = true, .used = HPS_FOR_SWEEP,
+     .unit = "ranks", .help = "that train one point; auto: so that the whole sweep is expected to end first"},
+    {"sweep.calibration", HPS_KEY_STRING, AT(sweep.calibration), "", .used = HPS_FOR_SWEEP,
+     .help = "what the expected times rest on: a file of `hpsae bench --calibrate`; \"\": assumed figures"},
+
     {"grid.threads", HPS_KEY_INT, AT(grid.threads), "auto", RANGE(1, 4096), .automatic = true, .used = HPS_FOR_ALL,
      .help = "OpenMP threads a rank; auto: what OMP_NUM_THREADS or the binding allows"},
 

@@ -34,7 +34,8 @@ enum {
     HPS_FOR_PCA = 1024,
     HPS_FOR_REFIT = 2048,
     HPS_FOR_MATRICES = HPS_FOR_COMPARE | HPS_FOR_PCA | HPS_FOR_REFIT, /* those of ScaLAPACK */
-    HPS_FOR_ALL = 4095
+    HPS_FOR_SWEEP = 4096,
+    HPS_FOR_ALL = 8191
 };
 
 /* One of the words that a key may be, and the enum's value for it. */

@@ -12,6 +12,7 @@ struct hps_config_source {
     unsigned command; /* HPS_FOR_... */
     hps_place *place; /* [hps_schema_keys] */
     hps_list said;    /* the overrides */
+    struct hps_sweep *sweep; /* NULL: none; owned */
 };
 
 /*

@@ -172,6 +172,12 @@ static void help_on(const hps_key *key, const char *before, FILE *file)
                                        : key->fallback);
 }
 
+static const char points_help[] =
+    "# In the section sweep also, which points there are:\n"
+    "#     axes: {model.latents: [512, 1024], model.k: [8, 32]}    every combination\n"
+    "#     zip: {train.seed: [1, 2], train.lr: [1e-3, 2e-3]}       values that go together, as one more axis\n"
+    "#     list: [{model.latents: 4096, model.k: 64}]              points of their own, beside the grid\n";
+
 /* The keys of a step serve the training and what measures or plans it. */
 static bool serves(const hps_key *key, unsigned wanted)
 {
@@ -181,6 +187,9 @@ static bool serves(const hps_key *key, unsigned wanted)
         if ((key->used & HPS_FOR_TRAIN) != 0 && strncmp(key->path, sections[i], strlen(sections[i])) == 0) {
             return true;
         }
+    }
+    if ((wanted & HPS_FOR_SWEEP) != 0 && (key->used & (HPS_FOR_TRAIN | HPS_FOR_EVAL)) != 0) {
+        return true;
     }
     return (key->used & wanted) != 0;
 }
@@ -195,5 +204,8 @@ void hps_config_help(FILE *file, const char *command)
             help_on(&hps_schema[i], before, file);
             before = hps_schema[i].path;
         }
+    }
+    if ((wanted & HPS_FOR_SWEEP) != 0) {
+        fputs(points_help, file);
     }
 }

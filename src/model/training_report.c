@@ -146,12 +146,17 @@ static json_t *phases(const hps_training *t, const hps_interval *i)
     return all;
 }
 
+double hps_training_flops(int64_t n, int64_t d, int64_t k, double tokens)
+{
+    return tokens * (2 * (double)n * (double)d + 8 * (double)k * (double)d);
+}
+
 static json_t *line_of(const hps_training *t)
 {
     const hps_step_report *r = &t->report;
     const hps_interval *i = &t->interval;
     const hps_model *m = t->model;
-    const double n = (double)m->shard.n, d = (double)m->shard.d, rate = tokens_per_second(t, i);
+    const double n = (double)m->shard.n, rate = tokens_per_second(t, i);
     json_t *line = json_object();
 
     json_object_set_new(line, "step", json_integer(m->step));
@@ -168,7 +173,7 @@ static json_t *line_of(const hps_training *t)
     json_object_set_new(line, "lr", hps_json_real(r->lr));
     json_object_set_new(line, "grad_norm", hps_json_real(r->grad_norm));
     json_object_set_new(line, "tokens_per_s", hps_json_real(rate));
-    json_object_set_new(line, "gflops", hps_json_real(1e-9 * rate * (2 * n * d + 8 * (double)m->k * d)));
+    json_object_set_new(line, "gflops", hps_json_real(1e-9 * hps_training_flops(m->shard.n, m->shard.d, m->k, rate)));
     return line;
 }
 

@@ -137,6 +137,11 @@ typedef struct {
     } ensemble;
 
     struct {
+        int64_t ranks;     /* of a group that trains one point; auto: by the cost model */
+        char *calibration; /* a file of `hpsae bench --calibrate` */
+    } sweep; /* and its points: hpsae/config/sweep.h */
+
+    struct {
         int64_t threads;       /* auto: what OMP_NUM_THREADS or the binding allows */
         int64_t rows, columns; /* P x Q ranks over which matrices are dealt; auto: most nearly square */
         int64_t block;         /* rows and columns of a block */

@@ -53,6 +53,12 @@ typedef struct {
 hps_status hps_train(MPI_Comm world, int members, const hps_train_member *member, const hps_train_job *job,
                      hps_train_result *result);
 
+/*
+ * Local.  Floating-point operations that the algorithm needs for a number of tokens: 2 n d for the encoder's product of each,
+ * 8 k d for what is sparse (decoder, its gradient with respect to the codes, both weight gradients; 2 k d each).
+ */
+double hps_training_flops(int64_t n, int64_t d, int64_t k, double tokens);
+
 /* Local.  What a configuration that is resolved says of the step (V as in hps_step_options; lists are borrowed), and which
  * roles its model has. */
 hps_step_options hps_training_options(const hps_config *config, double V);
