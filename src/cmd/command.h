@@ -24,6 +24,7 @@ typedef struct {
     bool dry_run;             /* check everything, write nothing */
     bool json;                /* one JSON object on stdout, from rank 0; the log goes to stderr */
     int stage;                /* of train alone: which one of a boosted ensemble, from 1; 0: not said */
+    int64_t point;            /* of sweep alone: only this one, from 0; -1: all */
     hps_bench_options bench;  /* of bench alone */
     const char *threads_from; /* who decided how many threads a rank takes, in words */
     int argc;                 /* the command line as it was given, for run.json */
@@ -34,6 +35,7 @@ typedef struct {
 hps_status hps_cmd_synth(hps_context *context);
 hps_status hps_cmd_shuffle(hps_context *context);
 hps_status hps_cmd_train(hps_context *context);
+hps_status hps_cmd_sweep(hps_context *context);
 hps_status hps_cmd_eval(hps_context *context);
 hps_status hps_cmd_encode(hps_context *context);
 hps_status hps_cmd_compare(hps_context *context);

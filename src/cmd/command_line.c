@@ -2,6 +2,7 @@
 
 #include "hpsae/base/build.h"
 #include "hpsae/base/memory.h"
+#include "hpsae/config/sweep.h"
 
 #include <argp.h>
 #include <stdio.h>
@@ -16,7 +17,8 @@ enum {
     OPTION_CALIBRATE,
     OPTION_PLAN,
     OPTION_SECONDS,
-    OPTION_STAGE
+    OPTION_STAGE,
+    OPTION_POINT
 };
 
 static const struct argp_option options[] = {
@@ -25,6 +27,7 @@ static const struct argp_option options[] = {
     {"json", OPTION_JSON, "FILE", OPTION_ARG_OPTIONAL,
      "Print the result as one JSON object on stdout, the log on stderr; bench: or write it to FILE", 0},
     {"stage", OPTION_STAGE, "J", 0, "train: only stage J of a boosted ensemble, from 1", 0},
+    {"point", OPTION_POINT, "I", 0, "sweep: only point I, from 0, by all ranks (for job arrays)", 0},
     {"compare", OPTION_COMPARE, NULL, 0, "bench: every backend in turn, on one set of parameters", 0},
     {"copies", OPTION_COPIES, NULL, 0, "bench: all ranks as one job and as independent copies, in turn", 0},
     {"calibrate", OPTION_CALIBRATE, "FILE", 0, "bench: measure many sizes and write what `hpsae plan` reads", 0},
@@ -119,6 +122,19 @@ static hps_status take_stage(hps_command_line *line, const char *argument)
     return HPS_OK;
 }
 
+static hps_status take_point(hps_command_line *line, const char *argument)
+{
+    char *end;
+    const long point = strtol(argument, &end, 10);
+
+    if (*end != '\0' || end == argument || point < 0 || point >= HPS_SWEEP_POINTS_MAX) {
+        return hps_fail(HPS_EARG, "--point %.40s: allowed: a whole number from 0 to %d", argument,
+                        HPS_SWEEP_POINTS_MAX - 1);
+    }
+    line->point = point;
+    return HPS_OK;
+}
+
 static error_t take(int key, char *argument, struct argp_state *state)
 {
     parsing *p = state->input;
@@ -144,6 +160,9 @@ static error_t take(int key, char *argument, struct argp_state *state)
         return p->status == HPS_OK ? 0 : EINVAL;
     case OPTION_STAGE:
         p->status = take_stage(p->line, argument);
+        return p->status == HPS_OK ? 0 : EINVAL;
+    case OPTION_POINT:
+        p->status = take_point(p->line, argument);
         return p->status == HPS_OK ? 0 : EINVAL;
     case OPTION_KEYS:
         p->line->question = HPS_ASKS_KEYS;
@@ -187,6 +206,9 @@ static hps_status check(const hps_command_line *line)
     if (line->stage > 0 && strcmp(line->command->name, "train") != 0) {
         return hps_fail(HPS_EARG, "--stage: only 'hpsae train' takes it");
     }
+    if (line->point >= 0 && strcmp(line->command->name, "sweep") != 0) {
+        return hps_fail(HPS_EARG, "--point: only 'hpsae sweep' takes it");
+    }
     if (line->path == NULL && line->command->configured && !bench) {
         return hps_fail(HPS_EARG, "no configuration; usage: hpsae %s CONFIG.yaml [-s section.key=value]...",
                         line->command->name);
@@ -202,6 +224,7 @@ hps_status hps_command_line_parse(int argc, char **argv, hps_command_line *line)
     parsing p = {line, HPS_OK, ""};
 
     memset(line, 0, sizeof(*line));
+    line->point = -1;
     HPS_TRY(HPS_ALLOC(&line->overrides, argc, "command line"));
     const error_t error = argp_parse(&parser, argc, argv, ARGP_NO_ERRS | ARGP_NO_HELP | ARGP_NO_EXIT, NULL, &p);
     if (p.status != HPS_OK) {

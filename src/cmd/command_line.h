@@ -25,6 +25,7 @@ typedef struct {
     int count;
     bool dry_run, json;
     int stage;               /* of train; 0: not given */
+    int64_t point;           /* of sweep; -1: not given */
     hps_bench_options bench; /* what is asked of it; output: where --json named a file */
     const char *only_bench;  /* an option that was given and that only bench knows; NULL: none */
     hps_question question;

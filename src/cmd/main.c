@@ -19,6 +19,7 @@ const hps_command hps_commands[] = {
     {"synth", hps_cmd_synth, true, "write activations from a planted dictionary"},
     {"shuffle", hps_cmd_shuffle, true, "permute activations into a store with its statistics"},
     {"train", hps_cmd_train, true, "train a dictionary, going on where an earlier run stopped"},
+    {"sweep", hps_cmd_sweep, true, "train and evaluate many points, by groups of ranks"},
     {"plan", NULL, true, "say what a training will take, before it is submitted (without MPI)"},
     {"eval", hps_cmd_eval, true, "measure a dictionary on held-out activations"},
     {"encode", hps_cmd_encode, true, "write the sparse codes of activations as a CSR matrix"},
@@ -46,7 +47,7 @@ static char **copy_pointers(int argc, char *const *argv)
 /* Commands whose speed is the job's; the others make do with any binding. */
 static bool computes(const char *command)
 {
-    static const char *const those[] = {"train", "eval", "encode", "bench", "compare", "pca", "refit"};
+    static const char *const those[] = {"train", "sweep", "eval", "encode", "bench", "compare", "pca", "refit"};
     bool found = false;
 
     for (size_t i = 0; i < sizeof(those) / sizeof(those[0]); i++) {
@@ -88,6 +89,7 @@ static hps_status start(int argc, char **argv, hps_context *context)
         context->command = line.command->name;
         context->path = line.path;
         context->dry_run = line.dry_run;
+        context->point = line.point;
         context->json = line.json;
         context->stage = line.stage;
         context->bench = line.bench;

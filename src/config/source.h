@@ -8,10 +8,10 @@
 #include "schema.h"
 
 struct hps_config_source {
-    char *file;       /* its name, for messages */
-    unsigned command; /* HPS_FOR_... */
-    hps_place *place; /* [hps_schema_keys] */
-    hps_list said;    /* the overrides */
+    char *file;              /* its name, for messages */
+    unsigned command;        /* HPS_FOR_... */
+    hps_place *place;        /* [hps_schema_keys] */
+    hps_list said;           /* the overrides */
     struct hps_sweep *sweep; /* NULL: none; owned */
 };
 

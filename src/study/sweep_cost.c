@@ -1,0 +1,70 @@
+#include "sweep_cost.h"
+
+#include <math.h>
+
+/* As `hpsae plan` takes it, unless told otherwise. */
+static const double DEAD_SHARE = 0.05;
+
+static hps_cost_case case_of(const hps_config *c, const hps_store_info *info)
+{
+    const bool multi = c->train.objective == HPS_OBJECTIVE_MULTI_TOPK && c->train.multi.weight > 0;
+
+    return (hps_cost_case){.n = c->model.latents,
+                           .d = info->d,
+                           .B = c->train.batch,
+                           .k = multi ? c->train.multi.factor * c->model.k : c->model.k,
+                           .aux_k = c->train.aux.k,
+                           .dead = c->train.aux.k > 0 ? (int64_t)(DEAD_SHARE * (double)c->model.latents) : 0,
+                           .select = c->model.select,
+                           .nested = c->train.objective != HPS_OBJECTIVE_PLAIN,
+                           .clip = c->train.clip > 0,
+                           .average = c->train.ema > 0,
+                           .word_bytes = (int)hps_dtype_size(info->dtype),
+                           .threads = (int)c->grid.threads};
+}
+
+hps_sweep_size hps_sweep_size_of(const hps_config *c, const hps_store_info *info)
+{
+    const double n = (double)c->model.latents, rows = (double)info->rows;
+    const double holdout = c->data.holdout < 1 ? ceil(c->data.holdout * rows) : c->data.holdout;
+    const double steps = (double)((c->train.tokens + c->train.batch - 1) / c->train.batch);
+    const double during = c->train.eval_steps > 0 ? ceil(steps / (double)c->train.eval_steps) : 1;
+    const double after = c->eval.rows == HPS_ROWS_ALL     ? rows
+                         : c->eval.rows == HPS_ROWS_TRAIN ? rows - holdout
+                                                          : holdout;
+
+    return (hps_sweep_size){.size = case_of(c, info),
+                            .R = (int)c->train.groups,
+                            .steps = steps,
+                            .passes = (during * holdout + after) / (double)c->train.batch,
+                            .max_cos = c->eval.max_cos ? 2 * n * n * (double)info->d : 0};
+}
+
+static double seconds_on(const hps_calibration *machine, const hps_sweep_size *size, int ranks, int per_node)
+{
+    hps_cost_case with = size->size;
+    double phase[HPS_PHASES];
+
+    with.R = size->R;
+    with.P = ranks / size->R;
+    with.nodes = (ranks + per_node - 1) / per_node;
+    const double step = hps_cost_predict(machine, &with, phase);
+    const double forward =
+        phase[HPS_PHASE_IO] + phase[HPS_PHASE_ENCODE] + phase[HPS_PHASE_SELECT] + phase[HPS_PHASE_DECODE];
+    const double flops = machine->limits.float32_flops * with.threads * ranks;
+    return size->steps * step + size->passes * forward + (flops > 0 ? size->max_cos / flops : 0);
+}
+
+hps_sweep_cost hps_sweep_cost_on(const hps_calibration *machine, const hps_sweep_size *size, int ranks, int per_node)
+{
+    const int64_t most = size->size.n * size->R;
+    hps_sweep_cost best = {.ranks = 0};
+
+    for (int m = (int)(ranks < most ? ranks : most) / size->R * size->R; m > 0; m = m / 2 / size->R * size->R) {
+        const double seconds = seconds_on(machine, size, m, per_node);
+        if (best.ranks == 0 || seconds < best.seconds) {
+            best = (hps_sweep_cost){seconds, m};
+        }
+    }
+    return best;
+}
