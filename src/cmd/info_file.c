@@ -2,6 +2,7 @@
 
 #include "command_line.h"
 #include "info_ensemble.h"
+#include "info_sweep.h"
 
 #include "hpsae/base/file.h"
 #include "hpsae/base/memory.h"
@@ -21,6 +22,7 @@ typedef enum {
     KIND_DIRECTORY,
     KIND_CONFIGURATION,
     KIND_ENSEMBLE, /* ensemble.json itself */
+    KIND_SWEEP,    /* sweep.json, or its directory */
     KIND_MODEL,
     KIND_CODES,
     KIND_UNFINISHED, /* residuals */
@@ -58,11 +60,15 @@ static bool ends_in(const char *path, const char *suffix)
 static hps_status look(const char *path, kind *what)
 {
     struct stat about;
-    char *format = NULL;
+    char *format = NULL, sweep_json[HPS_PATH_MAX];
     hid_t file;
 
     if (stat(path, &about) != 0) {
         return hps_fail(HPS_EIO, "%s: cannot be opened: %s", path, strerror(errno));
+    }
+    if (hps_info_is_sweep(path, sweep_json, sizeof(sweep_json))) {
+        *what = KIND_SWEEP;
+        return HPS_OK;
     }
     if (S_ISDIR(about.st_mode)) {
         *what = KIND_DIRECTORY;
@@ -251,6 +257,15 @@ static hps_status describe_configuration(const hps_context *context, json_t *abo
     return HPS_OK;
 }
 
+/* Rank 0. */
+static hps_status describe_sweep(const hps_context *context, json_t *about)
+{
+    char path[HPS_PATH_MAX];
+
+    hps_info_is_sweep(context->path, path, sizeof(path));
+    return hps_info_sweep(path, context->json, about);
+}
+
 /* ensemble.json of a directory, if it has one. */
 static hps_status describe_ensemble(const hps_context *context, const char *directory, bool *ensemble, json_t *about)
 {
@@ -304,6 +319,8 @@ static hps_status describe(const hps_context *context, kind what, json_t *about)
         return describe_configuration(context, about);
     case KIND_ENSEMBLE:
         return describe_ensemble_file(context, about);
+    case KIND_SWEEP:
+        return hps_share_status(context->world, context->rank == 0 ? describe_sweep(context, about) : HPS_OK);
     case KIND_UNFINISHED:
         if (context->rank == 0) {
             add_text(about, "kind", "residuals");

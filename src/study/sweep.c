@@ -219,6 +219,10 @@ static hps_status run_all(hps_sweep_run *run)
 {
     const double begin = hps_elapsed();
 
+    if (run->todos == 0) {
+        hps_log("sweep", "nothing to do");
+        return verdict(run);
+    }
     hps_sweep_queue_create(run->world, &run->queue);
     take_turns(run);
     wait_for_all(run);

@@ -55,14 +55,15 @@ static double seconds_on(const hps_calibration *machine, const hps_sweep_size *s
     return size->steps * step + size->passes * forward + (flops > 0 ? size->max_cos / flops : 0);
 }
 
-hps_sweep_cost hps_sweep_cost_on(const hps_calibration *machine, const hps_sweep_size *size, int ranks, int per_node)
+hps_sweep_cost hps_sweep_cost_on(const hps_calibration *machine, const hps_sweep_size *size, int ranks, int per_node,
+                                 bool all)
 {
     const int64_t most = size->size.n * size->R;
     hps_sweep_cost best = {.ranks = 0};
 
     for (int m = (int)(ranks < most ? ranks : most) / size->R * size->R; m > 0; m = m / 2 / size->R * size->R) {
         const double seconds = seconds_on(machine, size, m, per_node);
-        if (best.ranks == 0 || seconds < best.seconds) {
+        if (best.ranks == 0 || (!all && seconds < best.seconds)) {
             best = (hps_sweep_cost){seconds, m};
         }
     }

@@ -21,7 +21,11 @@ typedef struct {
 /* Local.  Of a point's configuration, resolved, on such a store. */
 hps_sweep_size hps_sweep_size_of(const hps_config *config, const hps_store_info *info);
 
-/* Local.  On at most so many ranks, of which a node holds per_node; ranks 0 when they are fewer than train.groups. */
-hps_sweep_cost hps_sweep_cost_on(const hps_calibration *machine, const hps_sweep_size *size, int ranks, int per_node);
+/*
+ * Local.  On at most so many ranks, of which a node holds per_node; ranks 0 when they are fewer than train.groups.  all: on as
+ * many as can take part, also where fewer would be faster.
+ */
+hps_sweep_cost hps_sweep_cost_on(const hps_calibration *machine, const hps_sweep_size *size, int ranks, int per_node,
+                                 bool all);
 
 #endif

@@ -18,7 +18,8 @@ hps_sweep_cost hps_sweep_cost_of(void *context, int64_t point, int ranks)
 {
     const hps_sweep_run *run = context;
 
-    return hps_sweep_cost_on(&run->machine, &run->cost[run->todo[point]], ranks, run->per_node);
+    return hps_sweep_cost_on(&run->machine, &run->cost[run->todo[point]], ranks, run->per_node,
+                             run->config->sweep.ranks != HPS_AUTO_INT || run->options->point >= 0);
 }
 
 static bool same_store(const hps_config *a, const hps_config *b)
@@ -170,10 +171,16 @@ static void count_ranks_of_a_node(hps_sweep_run *run)
     HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, &run->per_node, 1, MPI_INT, MPI_MAX, run->world));
 }
 
+/* Ranks of a group as asked for; 0: not said. */
+static int group_ranks(const hps_sweep_run *run)
+{
+    const int64_t fixed = run->options->point >= 0 ? run->size : run->config->sweep.ranks;
+
+    return fixed == HPS_AUTO_INT ? 0 : fixed < run->size ? (int)fixed : run->size;
+}
+
 hps_status hps_sweep_prepare(hps_sweep_run *run)
 {
-    const int64_t fixed = run->config->sweep.ranks;
-
     HPS_MPI(MPI_Comm_rank(run->world, &run->rank));
     HPS_MPI(MPI_Comm_size(run->world, &run->size));
     run->points = hps_sweep_points(run->config);
@@ -186,11 +193,8 @@ hps_status hps_sweep_prepare(hps_sweep_run *run)
     HPS_TRY(hps_share_status(run->world, run->rank == 0 ? find_points(run) : HPS_OK));
     share(run);
     choose_points(run);
-    return hps_agree(run->world, hps_sweep_schedule_make(run->size, run->todos,
-                                                         fixed == HPS_AUTO_INT ? 0
-                                                         : fixed < run->size   ? (int)fixed
-                                                                               : run->size,
-                                                         hps_sweep_cost_of, run, &run->schedule));
+    return hps_agree(run->world, hps_sweep_schedule_make(run->size, run->todos, group_ranks(run), hps_sweep_cost_of,
+                                                         run, &run->schedule));
 }
 
 void hps_sweep_release(hps_sweep_run *run)
