@@ -135,6 +135,21 @@ with program.Directory() as path:
     tap.check(sweeps.exact_rows(output) == first, "they fill the same table", sweeps.exact_rows(output))
     same_table(output)
 
+# One large point among small ones: a group parts when it is done with the large one's ranks.
+with program.Directory() as path:
+    trained.make_store(path, 1500, 61)
+    settings = sweeps.write_config(path, {"axes": {"train.seed": list(range(1, 8))}, "list": [{"model.latents": 16384}]},
+                                   model__latents=64, train__tokens=10240, train__batch=1024, train__eval_steps=0,
+                                   eval__max_cos=False)
+    tables = []
+    for ranks in (1, 4):
+        output = os.path.join(path, f"on-{ranks}")
+        status, out, err = run(ranks, settings, output)
+        tap.check(status == 0, f"a large point among small ones, {ranks} ranks", out + err)
+        tap.note([line for line in out.splitlines() if "begin as" in line or "idle" in line][-1])
+        tables.append(sweeps.exact_rows(output))
+    tap.check(tables[0] == tables[1] and len(tables[0]) == 8, "the same rows on 1 and 4 ranks", tables)
+
 # Points that fail.
 with program.Directory() as path:
     trained.make_store(path, 1500, 61)

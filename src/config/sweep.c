@@ -131,18 +131,22 @@ static uint64_t fnv1a(uint64_t hash, const char *text)
 /* Appends "k8", "objective-plain"; true when the value had to be changed for it. */
 static bool append(const char *path, const char *text, char *name, size_t size)
 {
-    static const char fit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.+-";
+    static const char fit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.+_";
     const bool number = text[0] >= '0' && text[0] <= '9';
     size_t used = strlen(name);
     bool changed = false;
 
     snprintf(name + used, size - used, "%s%s%s", used > 0 ? "_" : "", path, number ? "" : "-");
     for (used = strlen(name); *text != '\0' && used + 1 < size; text++) {
-        const bool good = strchr(fit, *text) != NULL || *text == '_';
-        changed = changed || !good;
-        name[used++] = *text;
-        name[used - 1] = good ? *text : '-';
+        const bool good = strchr(fit, *text) != NULL;
+        const bool again = !good && name[used - 1] == '-';
+        changed = changed || again || (!good && *text != '-');
+        if (!again) {
+            name[used++] = *text;
+            name[used - 1] = good ? *text : '-';
+        }
     }
+    used -= name[used - 1] == '-';
     name[used] = '\0';
     return changed || *text != '\0' || used + 1 >= size;
 }
@@ -338,9 +342,9 @@ hps_status hps_sweep_check(const hps_config *config)
     char **order = NULL;
 
     if (count == 0) {
-        return hps_config_fail(config, "sweep.axes",
-                               "missing, and 'sweep' needs it, or sweep.zip or sweep.list; allowed: keys with lists of "
-                               "values, {model.k: [8, 32]}");
+        return hps_place_fail(&config->source->place[hps_schema_find("sweep.ranks")], "sweep.axes",
+                              "missing, and 'sweep' needs it, or sweep.zip or sweep.list; allowed: keys with lists of "
+                              "values, {model.k: [8, 32]}");
     }
     HPS_TRY(check_base(config, count));
     hps_status status = HPS_ALLOC(&name, count, "names of points");

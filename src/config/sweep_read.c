@@ -107,6 +107,8 @@ static hps_status collect(const reader *r, const char *section, const yaml_node_
             HPS_TRY(add_entry(r, name, node, key, all));
         } else if (hps_schema_section(path) && node->type == YAML_MAPPING_NODE) {
             HPS_TRY(collect(r, path, node, all));
+        } else if (hps_schema_section(path)) {
+            return hps_place_fail(&place, path, "is a section; allowed: its keys, each with the values to take");
         } else {
             return refuse_key(&place, path);
         }
