@@ -19,7 +19,7 @@ import trained
 
 READY = {"demo": ("shuffle", "train", "eval", "export"), "tiny": ("synth", "train", "eval"),
          "synth": ("synth", "train", "eval"), "train": ("train", "eval", "export"),
-         "ensemble": ("synth", "train", "eval")}
+         "ensemble": ("synth", "train", "eval"), "sweep": ("synth", "sweep")}
 
 
 def said(ranks, *arguments):

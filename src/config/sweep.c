@@ -223,6 +223,7 @@ hps_status hps_sweep_point_make(const hps_config *config, int64_t i, hps_sweep_p
     int *key = NULL;
 
     *point = (hps_sweep_point){.count = 0};
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): a list of pointers */
     hps_status status = HPS_ALLOC(&set, hps_schema_keys, "sweep");
     if (status == HPS_OK) {
         status = HPS_ALLOC(&key, hps_schema_keys, "sweep");

@@ -75,7 +75,8 @@ static int64_t hear(const group *g, int64_t said)
     MPI_Request request;
 
     HPS_MPI(MPI_Ibcast(&said, 1, MPI_INT64_T, 0, g->comm, &request));
-    hps_sweep_wait(&request);
+    hps_sweep_sleep(request);
+    HPS_MPI(MPI_Wait(&request, MPI_STATUS_IGNORE));
     return said;
 }
 
@@ -122,7 +123,8 @@ static void run_turn(hps_sweep_run *run, const group *g, int64_t point, int rank
         hps_sweep_queue_stop(&run->queue);
     }
     HPS_MPI(MPI_Ibarrier(g->comm, &done));
-    hps_sweep_wait(&done);
+    hps_sweep_sleep(done);
+    HPS_MPI(MPI_Wait(&done, MPI_STATUS_IGNORE));
 }
 
 static void take_turns(hps_sweep_run *run)
@@ -145,7 +147,8 @@ static void wait_for_all(const hps_sweep_run *run)
     MPI_Request request;
 
     HPS_MPI(MPI_Ibarrier(run->world, &request));
-    hps_sweep_wait(&request);
+    hps_sweep_sleep(request);
+    HPS_MPI(MPI_Wait(&request, MPI_STATUS_IGNORE));
 }
 
 static void introduce(const hps_sweep_run *run)

@@ -27,7 +27,8 @@ hps_sweep_size hps_sweep_size_of(const hps_config *c, const hps_store_info *info
 {
     const double n = (double)c->model.latents, rows = (double)info->rows;
     const double holdout = c->data.holdout < 1 ? ceil(c->data.holdout * rows) : c->data.holdout;
-    const double steps = (double)((c->train.tokens + c->train.batch - 1) / c->train.batch);
+    const int64_t whole = (c->train.tokens + c->train.batch - 1) / c->train.batch;
+    const double steps = (double)whole;
     const double during = c->train.eval_steps > 0 ? ceil(steps / (double)c->train.eval_steps) : 1;
     const double after = c->eval.rows == HPS_ROWS_ALL     ? rows
                          : c->eval.rows == HPS_ROWS_TRAIN ? rows - holdout

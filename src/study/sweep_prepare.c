@@ -208,20 +208,21 @@ void hps_sweep_release(hps_sweep_run *run)
 
 hps_status hps_sweep_list(const hps_sweep_run *run)
 {
-    const hps_sweep_turn **turn = NULL;
+    int64_t *turn = NULL; /* of each point, from 1 */
     char time[32];
 
     HPS_TRY(HPS_ALLOC(&turn, run->points, "points of the sweep"));
     for (int64_t i = 0; i < run->schedule.count; i++) {
-        turn[run->todo[run->schedule.turn[i].point]] = &run->schedule.turn[i];
+        turn[run->todo[run->schedule.turn[i].point]] = i + 1;
     }
     hps_status status = HPS_OK;
     for (int64_t i = 0; i < run->points && status == HPS_OK; i++) {
         hps_sweep_point point;
         status = hps_sweep_point_make(run->config, i, &point);
-        if (status == HPS_OK && turn[i] != NULL) {
-            hps_log("sweep", "%6lld  %s: %s, %d rank%s, %s", (long long)i, point.name, words[run->state[i]],
-                    turn[i]->ranks, turn[i]->ranks == 1 ? "" : "s", hps_duration(turn[i]->cost, time));
+        if (status == HPS_OK && turn[i] > 0) {
+            const hps_sweep_turn *t = &run->schedule.turn[turn[i] - 1];
+            hps_log("sweep", "%6lld  %s: %s, %d rank%s, %s", (long long)i, point.name, words[run->state[i]], t->ranks,
+                    t->ranks == 1 ? "" : "s", hps_duration(t->cost, time));
         } else if (status == HPS_OK) {
             hps_log("sweep", "%6lld  %s: %s", (long long)i, point.name, words[run->state[i]]);
         }

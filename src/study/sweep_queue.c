@@ -6,14 +6,14 @@
 
 enum { NEXT, STOP, WORDS };
 
-void hps_sweep_wait(MPI_Request *request)
+void hps_sweep_sleep(MPI_Request request)
 {
     static const long longest = 20000000;
     struct timespec pause = {.tv_nsec = 10000};
     int done = 0;
 
     for (;;) {
-        HPS_MPI(MPI_Test(request, &done, MPI_STATUS_IGNORE));
+        HPS_MPI(MPI_Request_get_status(request, &done, MPI_STATUS_IGNORE));
         if (done) {
             return;
         }
@@ -52,7 +52,8 @@ static int64_t add(hps_sweep_queue *queue, MPI_Aint word, int64_t what)
 
     HPS_MPI(MPI_Rget_accumulate(&what, 1, MPI_INT64_T, &was, 1, MPI_INT64_T, 0, word, 1, MPI_INT64_T, MPI_SUM,
                                 queue->window, &request));
-    hps_sweep_wait(&request);
+    hps_sweep_sleep(request);
+    HPS_MPI(MPI_Wait(&request, MPI_STATUS_IGNORE));
     HPS_MPI(MPI_Win_flush(0, queue->window));
     return was;
 }
