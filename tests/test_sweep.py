@@ -22,6 +22,7 @@ SWEEP = {"axes": {"model.latents": [160, 331], "model": {"k": [3, 7]}},
          "zip": {"train.seed": [1, 2], "train.lr": [2e-3, 1e-3]},
          "list": [{"train.objective": "matryoshka", "train.matryoshka.prefixes": [32, 331], "model.k": 5},
                   {"kernels.backend": "ref", "train.tokens": 1500}]}
+TOGETHER = ("-s", "sweep.together=3")
 GRID = [f"latents{n}_k{k}_seed{s}_lr{lr}" for n in (160, 331) for k in (3, 7) for s, lr in ((1, 0.002), (2, 0.001))]
 
 
@@ -80,14 +81,15 @@ with program.Directory() as path:
     settings = sweeps.write_config(path, SWEEP)
     order = names_and_order(settings, path)
     tables = {}
-    for ranks, more in ((1, ()), (2, ()), (3, ("-s", "sweep.ranks=2")), (4, ("-s", "sweep.ranks=4")), (4, ())):
-        output = os.path.join(path, f"on-{ranks}-{len(more)}")
+    for ranks, more in ((1, ()), (2, ()), (3, ("-s", "sweep.ranks=2")), (4, ("-s", "sweep.ranks=4")), (4, ()),
+                        (1, TOGETHER), (3, TOGETHER)):
+        output = os.path.join(path, f"sweep-{len(tables)}")
         status, out, err = run(ranks, settings, output, *more)
         tap.check(status == 0 and "10 points completed, 0 failed" in out, f"a sweep ends on {ranks} ranks {more}", out + err)
         tables[ranks, more] = sweeps.exact_rows(output)
         tap.check(list(tables[ranks, more]) == order == list(sweeps.points(output)), "one row a point, in their order",
                   list(tables[ranks, more]))
-        if more:
+        if "sweep.ranks" in str(more):
             used = {row["ranks"] for row in sweeps.rows(output).values()}
             tap.check(used == {"3" if ranks == 3 else "4"}, "groups have the ranks asked for, or as near as they come", used)
         if len(tables) == 1:
@@ -154,11 +156,11 @@ with program.Directory() as path:
 with program.Directory() as path:
     trained.make_store(path, 1500, 61)
     settings = sweeps.write_config(path, {"axes": {"train.epsilon": [1e-300, 1e-9], "train.seed": [1, 2]}}, train__warmup_steps=0)
-    output = os.path.join(path, "run")
-    blocked = os.path.join(output, "points", "epsilon1e-09_seed2")
-    os.makedirs(os.path.join(blocked, "metrics.jsonl"))  # where a file is to be written
-    for ranks in (3, 1):
-        status, out, err = run(ranks, settings, output)
+    for ranks, together in ((3, 1), (1, 1), (2, 4)):
+        output = os.path.join(path, f"together-{together}")
+        blocked = os.path.join(output, "points", "epsilon1e-09_seed2")
+        os.makedirs(os.path.join(blocked, "metrics.jsonl"), exist_ok=True)  # where a file is to be written
+        status, out, err = run(ranks, settings, output, "-s", f"sweep.together={together}")
         tap.check(status == 2 and "3 of 4 points failed" in err, f"status 2 says that points failed, {ranks} ranks", out + err)
         state = {name: (entry["status"], entry["reason"] or "") for name, entry in sweeps.points(output).items()}
         tap.check([s for s, _ in state.values()] == ["failed", "failed", "complete", "failed"] and

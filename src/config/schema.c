@@ -179,6 +179,9 @@ const hps_key hps_schema[] = {
 
     {"sweep.ranks", HPS_KEY_INT, AT(sweep.ranks), "auto", RANGE(1, 16777216), .automatic = true, .used = HPS_FOR_SWEEP,
      .unit = "ranks", .help = "that train one point; auto: so that the whole sweep is expected to end first"},
+    {"sweep.together", HPS_KEY_INT, AT(sweep.together), "1", RANGE(1, HPS_SWEEP_TOGETHER_MAX), .used = HPS_FOR_SWEEP,
+     .unit = "points",
+     .help = "that a group trains at once where they have the same batches, each read once; takes the memory of all"},
     {"sweep.calibration", HPS_KEY_STRING, AT(sweep.calibration), "", .used = HPS_FOR_SWEEP,
      .help = "what the expected times rest on: a file of `hpsae bench --calibrate`; \"\": assumed figures"},
 

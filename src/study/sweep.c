@@ -104,22 +104,21 @@ static int64_t next_turn(hps_sweep_run *run, group *g)
 }
 
 /* Collective over the group: its first `ranks` ranks take the turn, the others sleep meanwhile. */
-static void run_turn(hps_sweep_run *run, const group *g, int64_t point, int ranks)
+static void run_turn(hps_sweep_run *run, const group *g, int64_t bundle, int ranks)
 {
     MPI_Request done;
     MPI_Comm part = g->comm;
-    hps_status status = HPS_OK;
 
     if (ranks < g->size) {
         HPS_MPI(MPI_Comm_split(g->comm, g->rank < ranks ? 0 : MPI_UNDEFINED, g->rank, &part));
     }
     if (part != MPI_COMM_NULL) {
-        status = hps_sweep_run_point(run, part, point, false);
+        hps_sweep_run_bundle(run, part, bundle, false);
     }
     if (part != MPI_COMM_NULL && ranks < g->size) {
         HPS_MPI(MPI_Comm_free(&part));
     }
-    if (status == HPS_STOPPED && g->rank == 0) {
+    if (run->stopped != HPS_OK && g->rank == 0) {
         hps_sweep_queue_stop(&run->queue);
     }
     HPS_MPI(MPI_Ibarrier(g->comm, &done));
@@ -134,9 +133,9 @@ static void take_turns(hps_sweep_run *run)
     int64_t turn;
 
     while ((turn = next_turn(run, &g)) >= 0) {
-        const int64_t place = run->schedule.turn[turn].point;
+        const int64_t bundle = run->schedule.turn[turn].point;
         hps_log_let(g.rank == 0);
-        run_turn(run, &g, run->todo[place], hps_sweep_cost_of(run, place, g.size).ranks);
+        run_turn(run, &g, bundle, hps_sweep_cost_of(run, bundle, g.size).ranks);
     }
     hps_log_let(spoke);
     HPS_MPI(MPI_Comm_free(&g.comm));
@@ -173,17 +172,16 @@ static void introduce(const hps_sweep_run *run)
 /* Collective over world.  What the groups did, on every rank. */
 static void add_up(hps_sweep_run *run, double seconds)
 {
-    int64_t sums[] = {run->complete, run->failed, run->skipped};
+    int64_t sums[] = {run->complete, run->failed};
     int worst[] = {(int)run->worst, (int)run->stopped};
     double busy = run->busy;
     char time[32];
 
-    HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, sums, 3, MPI_INT64_T, MPI_SUM, run->world));
+    HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_INT64_T, MPI_SUM, run->world));
     HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, worst, 2, MPI_INT, MPI_MAX, run->world));
     HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, &busy, 1, MPI_DOUBLE, MPI_SUM, run->world));
     run->complete = sums[0];
     run->failed = sums[1];
-    run->skipped = sums[2];
     run->worst = (hps_status)worst[0];
     run->stopped = (hps_status)worst[1];
     hps_log("sweep", "%lld points completed, %lld failed, in %s; ranks idle %.1f %% (expected %.1f)",
@@ -245,7 +243,7 @@ static hps_status run_one(hps_sweep_run *run)
     hps_status status = HPS_OK;
 
     if (run->todos > 0) {
-        status = hps_sweep_run_point(run, run->world, run->todo[0], true);
+        status = hps_sweep_run_bundle(run, run->world, 0, true);
     }
     HPS_TRY(hps_share_status(run->world, run->rank == 0 ? hps_sweep_publish(run->config->output, NULL) : HPS_OK));
     return run->todos > 0 ? status : verdict(run);

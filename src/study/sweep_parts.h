@@ -18,14 +18,16 @@ typedef struct {
     int64_t points;
     unsigned char *state; /* [points] hps_point_state at the start */
     hps_sweep_size *cost; /* [points] */
-    int64_t *todo;        /* [todos] points to run */
+    int64_t *todo;        /* [todos] points to run, those of a bundle side by side */
     int64_t todos;
+    int64_t *bundle; /* [bundles + 1] where each begins in todo: points that a group takes at once */
+    int64_t bundles;
     hps_calibration machine;
-    hps_sweep_schedule schedule; /* over todo: point i there is todo[i] */
+    hps_sweep_schedule schedule; /* over bundles, which are its points */
     hps_sweep_queue queue;
     double busy;                       /* seconds that this rank had work */
     double published, publishing;      /* when this rank last did, how long it took */
-    int64_t complete, failed, skipped; /* by groups of which this is rank 0 */
+    int64_t complete, failed; /* by groups of which this is rank 0 */
     hps_status worst;                  /* of the points that failed */
     hps_status stopped;                /* HPS_STOPPED where an end was asked for */
 } hps_sweep_run;
@@ -41,14 +43,14 @@ void hps_sweep_release(hps_sweep_run *run);
 /* Local, on rank 0.  Says which points there are, how far, on how many ranks and how long each. */
 hps_status hps_sweep_list(const hps_sweep_run *run);
 
-/* Local.  A source for the schedule; context: the run, point: a place in todo. */
-hps_sweep_cost hps_sweep_cost_of(void *run, int64_t point, int ranks);
+/* Local.  A source for the schedule; context: the run. */
+hps_sweep_cost hps_sweep_cost_of(void *context, int64_t bundle, int ranks);
 
 /*
- * Collective over group, whose ranks train the point: trains, evaluates, records.  What fails in that is the point's, and
- * counted in run; HPS_STOPPED is noted in run->stopped.  alone: a task of a job array, which looks for `stop` in the point's
- * directory.
+ * Collective over group, whose ranks train the bundle: trains, evaluates, records.  What fails in that is a point's, and
+ * counted in run; HPS_STOPPED is noted in run->stopped.  Returns the largest status.  alone: a task of a job array, which
+ * looks for `stop` in the point's directory.
  */
-hps_status hps_sweep_run_point(hps_sweep_run *run, MPI_Comm group, int64_t point, bool alone);
+hps_status hps_sweep_run_bundle(hps_sweep_run *run, MPI_Comm group, int64_t which, bool alone);
 
 #endif

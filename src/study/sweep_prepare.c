@@ -14,12 +14,13 @@ static const char *const words[] = {[HPS_POINT_WAITING] = "waiting",
                                     [HPS_POINT_FAILED] = "failed",
                                     [HPS_POINT_DIVERGED] = "diverged"};
 
-hps_sweep_cost hps_sweep_cost_of(void *context, int64_t point, int ranks)
+hps_sweep_cost hps_sweep_cost_of(void *context, int64_t bundle, int ranks)
 {
     const hps_sweep_run *run = context;
+    const int64_t first = run->bundle[bundle];
 
-    return hps_sweep_cost_on(&run->machine, &run->cost[run->todo[point]], ranks, run->per_node,
-                             run->config->sweep.ranks != HPS_AUTO_INT || run->options->point >= 0);
+    return hps_sweep_cost_on(&run->machine, run->cost, run->bundle[bundle + 1] - first, &run->todo[first], ranks,
+                             run->per_node, run->config->sweep.ranks != HPS_AUTO_INT || run->options->point >= 0);
 }
 
 static bool same_store(const hps_config *a, const hps_config *b)
@@ -137,6 +138,7 @@ static hps_status allocate(hps_sweep_run *run)
 {
     HPS_TRY(HPS_ALLOC(&run->state, run->points, "points of the sweep"));
     HPS_TRY(HPS_ALLOC(&run->cost, run->points, "points of the sweep"));
+    HPS_TRY(HPS_ALLOC(&run->bundle, run->points + 1, "points of the sweep"));
     return HPS_ALLOC(&run->todo, run->points, "points of the sweep");
 }
 
@@ -159,6 +161,46 @@ static void choose_points(hps_sweep_run *run)
             run->todo[run->todos++] = i;
         }
     }
+}
+
+/*
+ * Points of the same batches, as many as go together, in the order of the first of each.  `taken` is 0 for every point of
+ * todo; on the end run->todo is in the order of the bundles.
+ */
+static void make_bundles(hps_sweep_run *run, int64_t *order, unsigned char *taken)
+{
+    int64_t placed = 0;
+
+    for (int64_t i = 0; i < run->todos; i++) {
+        int64_t room = taken[i] ? 0 : run->config->sweep.together;
+        if (room > 0) {
+            run->bundle[run->bundles++] = placed;
+        }
+        for (int64_t j = i; j < run->todos && room > 0; j++) {
+            if (!taken[j] && run->cost[run->todo[j]].batches == run->cost[run->todo[i]].batches) {
+                taken[j] = 1;
+                order[placed++] = run->todo[j];
+                room--;
+            }
+        }
+    }
+    run->bundle[run->bundles] = placed;
+    memcpy(run->todo, order, (size_t)run->todos * sizeof(*order));
+}
+
+static hps_status bundle_points(hps_sweep_run *run)
+{
+    unsigned char *taken = NULL;
+    int64_t *order = NULL;
+
+    hps_status status = HPS_ALLOC(&taken, run->todos, "points of the sweep");
+    status = status == HPS_OK ? HPS_ALLOC(&order, run->todos, "points of the sweep") : status;
+    if (status == HPS_OK) {
+        make_bundles(run, order, taken);
+    }
+    HPS_FREE(&taken);
+    HPS_FREE(&order);
+    return status;
 }
 
 static void count_ranks_of_a_node(hps_sweep_run *run)
@@ -193,7 +235,8 @@ hps_status hps_sweep_prepare(hps_sweep_run *run)
     HPS_TRY(hps_share_status(run->world, run->rank == 0 ? find_points(run) : HPS_OK));
     share(run);
     choose_points(run);
-    return hps_agree(run->world, hps_sweep_schedule_make(run->size, run->todos, group_ranks(run), hps_sweep_cost_of,
+    HPS_TRY(hps_agree(run->world, bundle_points(run)));
+    return hps_agree(run->world, hps_sweep_schedule_make(run->size, run->bundles, group_ranks(run), hps_sweep_cost_of,
                                                          run, &run->schedule));
 }
 
@@ -204,6 +247,7 @@ void hps_sweep_release(hps_sweep_run *run)
     HPS_FREE(&run->state);
     HPS_FREE(&run->cost);
     HPS_FREE(&run->todo);
+    HPS_FREE(&run->bundle);
 }
 
 hps_status hps_sweep_list(const hps_sweep_run *run)
@@ -213,7 +257,10 @@ hps_status hps_sweep_list(const hps_sweep_run *run)
 
     HPS_TRY(HPS_ALLOC(&turn, run->points, "points of the sweep"));
     for (int64_t i = 0; i < run->schedule.count; i++) {
-        turn[run->todo[run->schedule.turn[i].point]] = i + 1;
+        const int64_t bundle = run->schedule.turn[i].point;
+        for (int64_t j = run->bundle[bundle]; j < run->bundle[bundle + 1]; j++) {
+            turn[run->todo[j]] = i + 1;
+        }
     }
     hps_status status = HPS_OK;
     for (int64_t i = 0; i < run->points && status == HPS_OK; i++) {
@@ -221,8 +268,12 @@ hps_status hps_sweep_list(const hps_sweep_run *run)
         status = hps_sweep_point_make(run->config, i, &point);
         if (status == HPS_OK && turn[i] > 0) {
             const hps_sweep_turn *t = &run->schedule.turn[turn[i] - 1];
-            hps_log("sweep", "%6lld  %s: %s, %d rank%s, %s", (long long)i, point.name, words[run->state[i]], t->ranks,
-                    t->ranks == 1 ? "" : "s", hps_duration(t->cost, time));
+            const int64_t with = run->bundle[t->point + 1] - run->bundle[t->point] - 1;
+            char others[48] = "";
+            snprintf(others, sizeof(others), with > 0 ? " with %lld other%s" : "", (long long)with,
+                     with == 1 ? "" : "s");
+            hps_log("sweep", "%6lld  %s: %s, %d rank%s, %s%s", (long long)i, point.name, words[run->state[i]], t->ranks,
+                    t->ranks == 1 ? "" : "s", hps_duration(t->cost, time), others);
         } else if (status == HPS_OK) {
             hps_log("sweep", "%6lld  %s: %s", (long long)i, point.name, words[run->state[i]]);
         }

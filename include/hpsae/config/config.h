@@ -46,7 +46,7 @@ typedef struct {
 } hps_list;
 
 enum { HPS_PREFIXES_MAX = 32 }; /* most sizes of a Matryoshka dictionary */
-enum { HPS_MEMBERS_MAX = 1024 };
+enum { HPS_MEMBERS_MAX = 1024, HPS_SWEEP_TOGETHER_MAX = 1024 };
 
 /* A list of whole numbers. */
 typedef struct {
@@ -138,8 +138,9 @@ typedef struct {
 
     struct {
         int64_t ranks;     /* of a group that trains one point; auto: by the cost model */
+        int64_t together;  /* points of the same batches that a group trains at once */
         char *calibration; /* a file of `hpsae bench --calibrate` */
-    } sweep; /* and its points: hpsae/config/sweep.h */
+    } sweep;               /* and its points: hpsae/config/sweep.h */
 
     struct {
         int64_t threads;       /* auto: what OMP_NUM_THREADS or the binding allows */
