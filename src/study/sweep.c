@@ -72,11 +72,8 @@ static int64_t take_turn(hps_sweep_run *run)
 /* Collective over the group: what its rank 0 says. */
 static int64_t hear(const group *g, int64_t said)
 {
-    MPI_Request request;
-
-    HPS_MPI(MPI_Ibcast(&said, 1, MPI_INT64_T, 0, g->comm, &request));
-    hps_sweep_sleep(request);
-    HPS_MPI(MPI_Wait(&request, MPI_STATUS_IGNORE));
+    hps_sweep_meet(g->comm);
+    HPS_MPI(MPI_Bcast(&said, 1, MPI_INT64_T, 0, g->comm));
     return said;
 }
 
@@ -106,7 +103,6 @@ static int64_t next_turn(hps_sweep_run *run, group *g)
 /* Collective over the group: its first `ranks` ranks take the turn, the others sleep meanwhile. */
 static void run_turn(hps_sweep_run *run, const group *g, int64_t bundle, int ranks)
 {
-    MPI_Request done;
     MPI_Comm part = g->comm;
 
     if (ranks < g->size) {
@@ -121,9 +117,7 @@ static void run_turn(hps_sweep_run *run, const group *g, int64_t bundle, int ran
     if (run->stopped != HPS_OK && g->rank == 0) {
         hps_sweep_queue_stop(&run->queue);
     }
-    HPS_MPI(MPI_Ibarrier(g->comm, &done));
-    hps_sweep_sleep(done);
-    HPS_MPI(MPI_Wait(&done, MPI_STATUS_IGNORE));
+    hps_sweep_meet(g->comm);
 }
 
 static void take_turns(hps_sweep_run *run)
@@ -139,15 +133,6 @@ static void take_turns(hps_sweep_run *run)
     }
     hps_log_let(spoke);
     HPS_MPI(MPI_Comm_free(&g.comm));
-}
-
-static void wait_for_all(const hps_sweep_run *run)
-{
-    MPI_Request request;
-
-    HPS_MPI(MPI_Ibarrier(run->world, &request));
-    hps_sweep_sleep(request);
-    HPS_MPI(MPI_Wait(&request, MPI_STATUS_IGNORE));
 }
 
 static void introduce(const hps_sweep_run *run)
@@ -226,7 +211,7 @@ static hps_status run_all(hps_sweep_run *run)
     }
     hps_sweep_queue_create(run->world, &run->queue);
     take_turns(run);
-    wait_for_all(run);
+    hps_sweep_meet(run->world);
     add_up(run, hps_elapsed() - begin);
     hps_sweep_queue_destroy(&run->queue);
     HPS_TRY(hps_share_status(run->world, run->rank == 0 ? hps_sweep_publish(run->config->output, NULL) : HPS_OK));

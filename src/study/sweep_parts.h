@@ -25,11 +25,11 @@ typedef struct {
     hps_calibration machine;
     hps_sweep_schedule schedule; /* over bundles, which are its points */
     hps_sweep_queue queue;
-    double busy;                       /* seconds that this rank had work */
-    double published, publishing;      /* when this rank last did, how long it took */
-    int64_t complete, failed; /* by groups of which this is rank 0 */
-    hps_status worst;                  /* of the points that failed */
-    hps_status stopped;                /* HPS_STOPPED where an end was asked for */
+    double busy;                  /* seconds that this rank had work */
+    double published, publishing; /* when this rank last did, how long it took */
+    int64_t complete, failed;     /* by groups of which this is rank 0 */
+    hps_status worst;             /* of the points that failed */
+    hps_status stopped;           /* HPS_STOPPED where an end was asked for */
 } hps_sweep_run;
 
 /*

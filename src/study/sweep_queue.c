@@ -6,20 +6,29 @@
 
 enum { NEXT, STOP, WORDS };
 
-void hps_sweep_sleep(MPI_Request request)
+/* Waits asleep, most of the time: MPI alone would spin. */
+static void wait_for(MPI_Request *request)
 {
     static const long longest = 20000000;
     struct timespec pause = {.tv_nsec = 10000};
     int done = 0;
 
     for (;;) {
-        HPS_MPI(MPI_Request_get_status(request, &done, MPI_STATUS_IGNORE));
+        HPS_MPI(MPI_Test(request, &done, MPI_STATUS_IGNORE));
         if (done) {
             return;
         }
         nanosleep(&pause, NULL);
         pause.tv_nsec = pause.tv_nsec * 3 / 2 < longest ? pause.tv_nsec * 3 / 2 : longest;
     }
+}
+
+void hps_sweep_meet(MPI_Comm comm)
+{
+    MPI_Request request;
+
+    HPS_MPI(MPI_Ibarrier(comm, &request));
+    wait_for(&request);
 }
 
 void hps_sweep_queue_create(MPI_Comm world, hps_sweep_queue *queue)
@@ -52,8 +61,7 @@ static int64_t add(hps_sweep_queue *queue, MPI_Aint word, int64_t what)
 
     HPS_MPI(MPI_Rget_accumulate(&what, 1, MPI_INT64_T, &was, 1, MPI_INT64_T, 0, word, 1, MPI_INT64_T, MPI_SUM,
                                 queue->window, &request));
-    hps_sweep_sleep(request);
-    HPS_MPI(MPI_Wait(&request, MPI_STATUS_IGNORE));
+    wait_for(&request);
     HPS_MPI(MPI_Win_flush(0, queue->window));
     return was;
 }

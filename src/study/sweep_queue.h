@@ -31,7 +31,7 @@ void hps_sweep_queue_stop(hps_sweep_queue *queue);
 /* Local.  Whether a group did; looks once a second.  A source of wishes (model/wish.h): the context is the queue. */
 bool hps_sweep_queue_asked(void *queue);
 
-/* Local.  Sleeps until a request of MPI is done, which is then to be waited for in vain: MPI alone would spin. */
-void hps_sweep_sleep(MPI_Request request);
+/* Collective over comm.  Sleeps until all its ranks are here. */
+void hps_sweep_meet(MPI_Comm comm);
 
 #endif
