@@ -64,6 +64,9 @@ FILES = [
      "7:5: sweep: more points than can be; allowed: at most 100000"),
     ("an ensemble", "  axes: {model.k: [8, 2]}\nensemble: {method: bagging, members: 2}\n",
      "7:20: ensemble.method: a point of a sweep is one dictionary; allowed: none, and sweep train.weight_seed"),
+    ("data groups by the ranks", "  axes: {train.groups: [1, auto]}\n",
+     "6:28: train.groups: auto, but the bits of a point must not depend on the ranks that it gets; allowed: a number "
+     "(point groups-auto)"),
     ("no held-out rows", "  axes: {data.holdout: [100, 0]}\n",
      "1:1: eval.rows: there are no held-out rows, data.holdout is 0; allowed then: train | all (point holdout0)"),
     ("a store that is not there", "  axes: {data.store: [store.h5, none.h5]}\n", None),
@@ -80,7 +83,7 @@ LINES = [
      "-s train.resume=never: a sweep goes on where it stopped; allowed: auto"),
     ("a point beyond the last", ["--point", "2"], "--point 2: the sweep has 2 points; allowed: 0 to 1"),
     ("a point that is no number", ["--point", "first"], "--point first: allowed: a whole number from 0 to 99999"),
-    ("no calibration", ["-s", "sweep.calibration=no.json"], "no.json:1:1: unable to open no.json: No such file or directory; name a file that `hpsae bench` wrote"),
+    ("no calibration", ["-s", "train.calibration=no.json"], "no.json:1:1: unable to open no.json: No such file or directory; name a file that `hpsae bench` wrote"),
 ]
 
 with program.Directory() as directory:

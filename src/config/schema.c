@@ -105,7 +105,8 @@ const hps_key hps_schema[] = {
      .later = true, .used = HPS_FOR_TRAIN,
      .help = "data groups, each with the model and its share of every batch; auto: fastest for the ranks of a new run"},
     {"train.calibration", HPS_KEY_STRING, AT(train.calibration), "", .used = HPS_FOR_TRAIN,
-     .help = "what groups auto rests on: a file of `hpsae bench --calibrate`; \"\": assumed figures"},
+     .help = "what groups auto and the order of a sweep rest on: a file of `hpsae bench --calibrate`; \"\": assumed "
+             "figures"},
     {"train.lr", HPS_KEY_REAL, AT(train.lr), "auto", RANGE(0, 1), .above = true, .automatic = true, .hashed = true,
      .used = HPS_FOR_TRAIN, .help = "learning rate; auto: 2e-4 / sqrt(latents / 16384)"},
     {"train.warmup_steps", HPS_KEY_INT, AT(train.warmup_steps), "1000", RANGE(0, ANY), .hashed = true,
@@ -182,8 +183,6 @@ const hps_key hps_schema[] = {
     {"sweep.together", HPS_KEY_INT, AT(sweep.together), "1", RANGE(1, HPS_SWEEP_TOGETHER_MAX), .used = HPS_FOR_SWEEP,
      .unit = "points",
      .help = "that a group trains at once where they have the same batches, each read once; takes the memory of all"},
-    {"sweep.calibration", HPS_KEY_STRING, AT(sweep.calibration), "", .used = HPS_FOR_SWEEP,
-     .help = "what the expected times rest on: a file of `hpsae bench --calibrate`; \"\": assumed figures"},
 
     {"grid.threads", HPS_KEY_INT, AT(grid.threads), "auto", RANGE(1, 4096), .automatic = true, .used = HPS_FOR_ALL,
      .help = "OpenMP threads a rank; auto: what OMP_NUM_THREADS or the binding allows"},

@@ -264,6 +264,11 @@ static hps_status check_as_commands(hps_config *config)
 {
     static const char *const commands[] = {"train", "eval"};
 
+    if (config->train.groups == HPS_AUTO_INT) {
+        return hps_config_fail(
+            config, "train.groups",
+            "auto, but the bits of a point must not depend on the ranks that it gets; allowed: a number");
+    }
     for (int i = 0; i < 2; i++) {
         config->source->command = hps_schema_command(commands[i]);
         HPS_TRY(hps_config_check(config, commands[i]));

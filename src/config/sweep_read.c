@@ -44,8 +44,9 @@ static int64_t length_of(const yaml_node_t *list)
 /* Keys of the training alone, but those that belong to the job or to the directory. */
 static hps_status check_key(const hps_place *place, const hps_key *key)
 {
-    static const char *const others[] = {"output",       "train.resume", "train.max_minutes",
-                                         "grid.threads", "ensemble.",    "data.skip_bad_rows"};
+    static const char *const others[] = {
+        "output",    "train.resume",      "train.max_minutes", "grid.threads", "train.calibration",
+        "ensemble.", "data.skip_bad_rows"};
 
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         if (strncmp(key->path, others[i], strlen(others[i])) == 0) {

@@ -3,27 +3,6 @@
 #include <math.h>
 #include <stdio.h>
 
-/* As `hpsae plan` takes it, unless told otherwise. */
-static const double DEAD_SHARE = 0.05;
-
-static hps_cost_case case_of(const hps_config *c, const hps_store_info *info)
-{
-    const bool multi = c->train.objective == HPS_OBJECTIVE_MULTI_TOPK && c->train.multi.weight > 0;
-
-    return (hps_cost_case){.n = c->model.latents,
-                           .d = info->d,
-                           .B = c->train.batch,
-                           .k = multi ? c->train.multi.factor * c->model.k : c->model.k,
-                           .aux_k = c->train.aux.k,
-                           .dead = c->train.aux.k > 0 ? (int64_t)(DEAD_SHARE * (double)c->model.latents) : 0,
-                           .select = c->model.select,
-                           .nested = c->train.objective != HPS_OBJECTIVE_PLAIN,
-                           .clip = c->train.clip > 0,
-                           .average = c->train.ema > 0,
-                           .word_bytes = (int)hps_dtype_size(info->dtype),
-                           .threads = (int)c->grid.threads};
-}
-
 static uint64_t fnv1a(uint64_t hash, const char *text)
 {
     for (; *text != '\0'; text++) {
@@ -58,7 +37,9 @@ hps_sweep_size hps_sweep_size_of(const hps_config *c, const hps_store_info *info
                          : c->eval.rows == HPS_ROWS_TRAIN ? rows - holdout
                                                           : holdout;
 
-    return (hps_sweep_size){.size = case_of(c, info),
+    hps_cost_case size = hps_cost_case_of(c, info->d, (int)hps_dtype_size(info->dtype), HPS_DEAD_ASSUMED);
+    size.threads = (int)c->grid.threads;
+    return (hps_sweep_size){.size = size,
                             .R = (int)c->train.groups,
                             .steps = steps,
                             .passes = (during * holdout + after) / (double)c->train.batch,

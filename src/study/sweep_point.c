@@ -131,6 +131,7 @@ static hps_status train(const bundle *b, int members, const hps_train_member *me
 {
     const hps_train_job job = {.argc = b->run->options->argc,
                                .argv = b->run->options->argv,
+                               .threads_from = b->run->options->threads_from,
                                .ends = {.directory = b->alone ? member->config->output : b->run->config->output,
                                         .asked = b->alone ? NULL : hps_sweep_queue_asked,
                                         .context = &b->run->queue}};

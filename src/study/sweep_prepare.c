@@ -4,6 +4,7 @@
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/comm/sums.h"
+#include "hpsae/model/groups_choice.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -119,10 +120,7 @@ static hps_status find_points(hps_sweep_run *run)
 {
     json_t *entries = json_array();
 
-    hps_calibration_builtin(&run->machine);
-    hps_status status = run->config->sweep.calibration[0] != '\0'
-                            ? hps_calibration_read(run->config->sweep.calibration, &run->machine)
-                            : HPS_OK;
+    hps_status status = hps_calibration_for(run->config, true, &run->machine);
     if (status == HPS_OK) {
         status = look_at_all(run, entries);
     }

@@ -137,10 +137,9 @@ typedef struct {
     } ensemble;
 
     struct {
-        int64_t ranks;     /* of a group that trains one point; auto: by the cost model */
-        int64_t together;  /* points of the same batches that a group trains at once */
-        char *calibration; /* a file of `hpsae bench --calibrate` */
-    } sweep;               /* and its points: hpsae/config/sweep.h */
+        int64_t ranks;    /* of a group that trains one point; auto: by the cost model */
+        int64_t together; /* points of the same batches that a group trains at once */
+    } sweep;              /* and its points: hpsae/config/sweep.h */
 
     struct {
         int64_t threads;       /* auto: what OMP_NUM_THREADS or the binding allows */

@@ -20,6 +20,7 @@ typedef struct {
     bool dry_run;  /* says which points there are, with how many ranks and how long; writes nothing */
     int argc;      /* the command line, for run.json */
     char *const *argv;
+    const char *threads_from; /* who decided how many threads a rank takes, in words */
 } hps_sweep_options;
 
 /*
