@@ -1,7 +1,7 @@
 /*
  * What the groups of a sweep share: the number of the next turn, and whether to end early.  No rank serves: both are words of
- * rank 0 that any rank changes (one-sided).  Between
- * nodes the change may wait until rank 0 next calls MPI: a step, at most an evaluation.  And waiting that leaves the processor to others.
+ * rank 0 that any rank changes (one-sided); between nodes that may wait until rank 0 next calls MPI, a step, at most an
+ * evaluation.  And waiting that leaves the processor to others.
  */
 #ifndef HPSAE_STUDY_SWEEP_QUEUE_H
 #define HPSAE_STUDY_SWEEP_QUEUE_H
