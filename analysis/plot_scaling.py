@@ -70,7 +70,7 @@ def finish(axis, kind, fitted):
         plot_run.log_ticks(axis)
     if kind != "compute":
         axis.set_xscale("log", base=2)
-        axis.xaxis.set_major_formatter(ticker.FuncFormatter(plot_run.amount))
+        axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda n, _: plot_run.thousands(int(n))))
     if not fitted:
         axis.text(0.5, 0.93, "not fitted: see scaling.json", transform=axis.transAxes, ha="center", color=GREY, style="italic")
     elif axis.get_legend_handles_labels()[0]:

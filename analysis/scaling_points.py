@@ -98,14 +98,14 @@ def best(points):
     return sorted((p for seeds in chosen for p in seeds), key=lambda p: (p.k, p.n, p.name))
 
 
-def frontier(points, apart=2**0.25):
+def frontier(points, apart=2**0.25, lower=1e-3):
     """[(flops, loss, point)]: the least loss at each compute, of the points and of what their runs logged on the way, each
-    below all before it; compute is binned by the factor `apart`, of a bin the last alone counts."""
+    below all before it by a share `lower`; compute is binned by the factor `apart`, of a bin the last alone counts."""
     states = [(p.flops, p.loss, p) for p in points]
     states += [(p.flops * tokens / p.tokens, loss, p) for p in points if follows(p) for tokens, loss in p.held]
     least, found = np.inf, {}
     for flops, loss, point in sorted(states, key=lambda s: s[:2]):
-        if loss < least:
+        if loss < (1 - lower) * least:
             least, found[int(np.floor(np.log(flops) / np.log(apart)))] = loss, (flops, loss, point)
     return list(found.values())
 
