@@ -5,6 +5,7 @@ DIR: the output of `hpsae train`, one run or an ensemble, or of `hpsae sweep`.  
 anywhere that sees the directory.  On a terminal the page is renewed until Ctrl-C; else one line each is printed once.
 """
 import argparse
+import calendar
 import collections
 import json
 import os
@@ -113,14 +114,22 @@ def row_of_ensemble(directory, name, about):
                left(directory, done) if running else None, failures(members))
 
 
-def left(directory, done):
-    """Seconds that the rest takes if it goes as what was done since run.json began."""
+def elapsed(directory):
+    """Seconds that a run took, or has run by now; None when it does not tell."""
     facts = read_json(os.path.join(directory, "run.json")) or {}
+    if run_files.is_number(facts.get("seconds")):
+        return facts["seconds"]
     try:
-        started = time.mktime(time.strptime(facts["started"], "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+        started = calendar.timegm(time.strptime(facts["started"], "%Y-%m-%dT%H:%M:%SZ"))
     except (KeyError, ValueError, TypeError):
         return None
-    return (time.time() - started) * (1 - done) / done if done > 0 else None
+    return max(0.0, time.time() - started)
+
+
+def left(directory, done):
+    """Seconds that the rest takes if it goes as what was done since run.json began."""
+    spent = elapsed(directory)
+    return spent * (1 - done) / done if spent is not None and done > 0 else None
 
 
 def weight(point):
@@ -134,22 +143,41 @@ def weight(point):
     return found
 
 
+def state_of(point, row):
+    """Its status; sweep.json is written when a point ends, so that what runs by now is told by the run itself."""
+    status = str(point.get("status"))
+    return "running" if status in ("waiting", "running") and row.status == "running" else status
+
+
+def left_of_sweep(directory, points, rows, states):
+    """Seconds: the work left at the pace, seconds for a unit of weight, of what was done, by as many as run now."""
+    spent = work = rest = 0.0
+    for point, row, state in zip(points, rows, states):
+        done = 1.0 if state == "complete" else row.done if state == "running" and row.done else 0.0
+        seconds = elapsed(os.path.join(directory, "points", row.name))
+        if done and seconds is not None:
+            spent, work = spent + seconds, work + done * weight(point)
+        rest += 0 if state == "failed" else (1 - done) * weight(point)
+    running = states.count("running")
+    return rest * spent / work / running if running and work else None
+
+
 def row_of_sweep(directory, name, about):
     """A sweep: how many points wait, run, are complete and failed, and what those that run and failed say."""
     points = [point for point in about.get("points", []) if isinstance(point, dict)]
-    counts = collections.Counter(str(point.get("status")) for point in points)
-    rows = {point.get("name"): row_of_run(os.path.join(directory, "points", str(point.get("name"))), str(point.get("name")))
-            for point in points if point.get("status") == "running"}
-    parts = {point.get("name"): 1 if point.get("status") in ("complete", "failed") else
-             (rows[point["name"]].done or 0) if point.get("name") in rows else 0 for point in points}
-    whole = sum(map(weight, points))
-    done = sum(weight(point) * parts[point.get("name")] for point in points) / whole if whole else None
+    rows = [row_of_run(os.path.join(directory, "points", str(point.get("name"))), str(point.get("name"))) for point in points]
+    states = [state_of(point, row) for point, row in zip(points, rows)]
+    counts, whole = collections.Counter(states), sum(map(weight, points))
+    done = sum(weight(point) * (1 if state in ("complete", "failed") else row.done or 0)
+               for point, row, state in zip(points, rows, states))
+    running = [row for row, state in zip(rows, states) if state == "running"]
     status = ", ".join(f"{counts[word]} {word}" for word in ("complete", "running", "waiting", "failed") if counts[word])
-    notes = [line(row) for row in rows.values()]
-    notes += [f"{point.get('name')}: failed: {point.get('reason') or 'no reason told'}" for point in points
-              if point.get("status") == "failed"]
-    return Row(name, "sweep", status or "no points", done, None, total(row.speed for row in rows.values()),
-               left(directory, done) if rows and done else None, notes)
+    notes = [line(row) for row in running]
+    notes += ["; ".join([f"{row.name}: {note}" for note in row.notes]) for row in running if row.notes]
+    notes += [f"{point.get('name')}: failed: {point.get('reason') or 'no reason told'}"
+              for point, state in zip(points, states) if state == "failed"]
+    return Row(name, "sweep", status or "no points", done / whole if whole else None, None,
+               total(row.speed for row in running), left_of_sweep(directory, points, rows, states), notes)
 
 
 def row_of(directory):
