@@ -150,10 +150,17 @@ def run_part(part, program, options, night, store, left):
         run_script(SCRIPTS[part], ["--data", store, "--out", os.path.join(night, part), *more], left)
 
 
+def store_path(options):
+    """Where the shuffled copy of the data is: a name for each file, and each time it was written."""
+    files = [(os.path.abspath(path), os.path.getsize(path), os.path.getmtime(path))
+             for path in activations.store_files([options.data])]
+    return os.path.join(options.out, f"store-{hashlib.sha256(repr(files).encode()).hexdigest()[:8]}.h5")
+
+
 def run_parts(program, options, night, about):
     """All that is not done yet."""
     started = time.monotonic()
-    store = reproduce.shuffled(program, options.data, os.path.join(options.out, "store.h5"))
+    store = reproduce.shuffled(program, options.data, store_path(options))
     for part in options.parts:
         if part in about["seconds"]:
             continue

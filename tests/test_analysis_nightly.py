@@ -177,6 +177,10 @@ def check_nights(directory):
     write_json(config, {"any": 2})
     status, _, err = fake(arguments, "2026-01-05", -0.3)
     tap.check(status == 0, "other settings: nothing to compare with", err)
+    options = nightly.read_options(arguments)
+    before = nightly.store_path(options)
+    os.utime(store, (0, 0))
+    tap.check(nightly.store_path(options) != before, "data written anew are shuffled anew")
     write_json(config, {"any": 3})
     status, _, err = call(*arguments, "--night", "2026-01-05")
     tap.check(status == 2 and "of other data or settings" in err and err.count("\n") == 1, "a night of other settings", err)
@@ -228,6 +232,8 @@ def check_whole(directory):
                  "--objectives", "--latents 64 --ks 2,4 --k 4 --steps 20 --seeds 1,2"]
     status, said, err = call(*arguments, "--minutes", "1e-7")
     tap.check(status == nightly.STOPPED and "the same command goes on" in said, "the time is over: status 75", said + err)
+    status, said, err = call(*arguments, "--minutes", "0.03")
+    tap.check(status == nightly.STOPPED and "-- sweep" in said, "and again, in the middle of a part", said + err)
     status, said, err = call(*arguments)
     if not tap.check(status == 0 and len(os.listdir(os.path.join(out, "nights"))) == 1, "the same night goes on", said + err):
         return None
