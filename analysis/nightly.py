@@ -195,7 +195,7 @@ def conclude(options, night, about):
     write_json(os.path.join(night, "night.json"), about)
     print(f"wrote {path}")
     for c in bad:
-        print(f"nightly.py: regression: {nightly_metrics.describe(c, good['night'])}", file=sys.stderr)
+        print(f"nightly.py: regression: {nightly_metrics.describe(c, good)}", file=sys.stderr)
     return bad
 
 

@@ -15,7 +15,7 @@ Change = collections.namedtuple("Change", "metric before now spread verdict")
 
 SAME, MOVED, BETTER, WORSE = "same", "moved", "better", "worse"
 NEW, MISSING, UNJUDGED = "new", "missing", "one seed"
-REGRESSIONS = (WORSE, MISSING)
+FAILED = "points that are not complete"
 
 
 def finite(values):
@@ -35,7 +35,7 @@ def of_sweep(directory):
         ev = 1 - (scaling_points.number(path, row, "fvu") or np.nan)
         groups[f"ev, n {row['latents']}, k {row['k']}{kind}"].append(ev)
     failed = sum(row["status"] != "complete" for row in rows)
-    return [Metric("sweep", "points that are not complete", [failed], "lower", 0.0),
+    return [Metric("sweep", FAILED, [failed], "lower", 0.0),
             *(Metric("sweep", name, finite(values), "higher", None) for name, values in groups.items())]
 
 
@@ -153,12 +153,19 @@ def compare(before, now):
     return [change(old.get(key), new.get(key)) for key in keys]
 
 
+def is_regression(c):
+    """Worse than the last good night, or a failed point: no night with one is good."""
+    return c.verdict in (WORSE, MISSING) or (c.metric.name == FAILED and c.now > 0)
+
+
 def regressions(changes):
-    return [c for c in changes if c.verdict in REGRESSIONS]
+    return [c for c in changes if is_regression(c)]
 
 
-def describe(c, night):
-    """One line on a Change."""
+def describe(c, good):
+    """One line on a Change; good: good.json or None."""
     told = "not measured" if c.now is None else f"{c.now:.5g}"
+    if good is None or c.before is None:
+        return f"{c.metric.part}: {c.metric.name}: {told}; no good night yet"
     spread = f", spread {c.spread:.2g}" if c.spread is not None else ""
-    return f"{c.metric.part}: {c.metric.name}: {told}; last good night ({night}): {c.before:.5g}{spread}"
+    return f"{c.metric.part}: {c.metric.name}: {told}; last good night ({good['night']}): {c.before:.5g}{spread}"

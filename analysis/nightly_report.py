@@ -112,13 +112,14 @@ def row_of(c):
 
 def table_of_changes(changes):
     return table(["part", "figure", "this night", "last good night", "difference", "seeds' spread", ""],
-                 [row_of(c) for c in changes], [CLASSES.get(c.verdict, "") for c in changes])
+                 [row_of(c) for c in changes],
+                 ["bad" if nightly_metrics.is_regression(c) else CLASSES.get(c.verdict, "") for c in changes])
 
 
 def verdict(changes, good):
     bad = nightly_metrics.regressions(changes)
     if bad:
-        lines = "<br>".join(text(nightly_metrics.describe(c, good["night"])) for c in bad)
+        lines = "<br>".join(text(nightly_metrics.describe(c, good)) for c in bad)
         plural = "s" if len(bad) > 1 else ""
         return f"<div class='verdict no'><b>{len(bad)} regression{plural}</b><br>{lines}</div>\n"
     if good is None:
@@ -246,7 +247,8 @@ def section(part, night, changes):
 
 def write(out, night, about, good, changes):
     """Writes REPORT.html into the night's directory; its path.  good: good.json or None."""
-    moved = [c for c in changes if c.verdict not in (nightly_metrics.SAME, nightly_metrics.NEW, nightly_metrics.UNJUDGED)]
+    moved = [c for c in changes if nightly_metrics.is_regression(c)
+             or c.verdict not in (nightly_metrics.SAME, nightly_metrics.NEW, nightly_metrics.UNJUDGED)]
     body = [f"<h1>hpsae, the night of {text(about['name'])}</h1>", lead(about), verdict(changes, good)]
     if good is not None:
         body.append(same_bits(night, os.path.join(out, "nights", good["night"])))

@@ -141,6 +141,9 @@ def check_nights(directory):
     arguments = ["--data", store, "--config", config, "--out", out]
     os.makedirs(out)
 
+    status, said, err = fake(arguments, "2026-01-00", 0.0, failed=True)
+    tap.check(status == 1 and "points that are not complete: 1; no good night yet" in err
+              and not os.path.exists(os.path.join(out, "good.json")), "no night with a failed point is good", said + err)
     status, said, err = fake(arguments, "2026-01-01", 0.0)
     page = read(out, "nights", "2026-01-01", "REPORT.html")
     tap.check(status == 0 and "The first night with these settings" in page, "the first night is good", said + err)
@@ -216,10 +219,21 @@ def check_errors(directory):
 
 # ---- one end to the other ---------------------------------------------------------------------------------------
 
+def check_configurations(directory):
+    store = os.path.join(directory, "large.h5")
+    program.write_store(store, trained.planted_rows(50000, 24))
+    for name, points in (("nightly", 90), ("nightly-small", 48)):
+        config = os.path.join(HERE, "..", "configs", f"{name}.yaml")
+        status, said, err = program.run(1, "sweep", config, "--dry-run", "-s", f"data.store={store}", "-s",
+                                        f"output={os.path.join(directory, name)}")
+        tap.check(status == 0 and f" {points - 1}  latents" in said, f"configs/{name}.yaml: {points} points", said + err)
+
+
 def check_whole(directory):
     """A small night with real trainings, stopped by its time and taken up again; then another, of the same bits."""
     if "\n  sweep " not in program.run(1, "--help")[1]:
         return tap.note("this build has no sweep: no night from one end to the other")
+    check_configurations(directory)
     store, config, out = (os.path.join(directory, name) for name in ("whole.h5", "whole.yaml", "whole"))
     program.write_store(store, trained.planted_rows(900, 24))
     write_json(config, {

@@ -98,7 +98,8 @@ def check_terminal(directory):
     child.send_signal(signal.SIGINT)
     status = child.wait(timeout=60)
     os.close(master)
-    tap.check(status == 0 and seen.count(b"\033[H") >= 2 and b"########............  40 %" in seen, "a page again and again until Ctrl-C", (status, seen))
+    tap.check(status == 0 and seen.count(b"\033[H") >= 2 and b"########............  40 %" in seen,
+              "a page again and again until Ctrl-C", (status, seen))
 
 
 with program.Directory() as scratch:
