@@ -217,8 +217,8 @@ def read_options(arguments):
     parser.add_argument("--parts", type=parts_of, default=list(PARTS), help="comma-separated; else all")
     parser.add_argument("--ranks", type=int, default=len(os.sched_getaffinity(0)), help="of the sweep; else the cores")
     parser.add_argument("--minutes", type=float, default=0, help="then stop with status 75; 0: no limit")
-    parser.add_argument("--objectives", default="--ks 8,16,32,64 --latents 1024 --k 32", help="options of reproduce.py")
-    parser.add_argument("--ensembles", default="--members 1,2,4 --latents 512 --k 16", help="options of ensemble_study.py")
+    parser.add_argument("--objectives", default="--ks 8,32,128 --latents 1024 --k 32 --steps 120", help="options of reproduce.py")
+    parser.add_argument("--ensembles", default="--members 1,2,4 --latents 512 --k 16 --steps 120", help="options of ensemble_study.py")
     options = parser.parse_args(arguments)
     if options.ranks < 1 or options.minutes < 0:
         raise run_files.Unusable("--ranks must be 1 or more, --minutes 0 or more")

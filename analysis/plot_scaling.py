@@ -63,11 +63,12 @@ def finish(axis, kind, fitted):
     axis.set_yscale("log")
     axis.set_xlabel(LABELS[kind])
     axis.set_ylabel("tokens" if kind == "convergence" else "fvu")
+    plot_run.log_ticks(axis)
+    low, high = axis.get_ylim()
+    if high < 1.5 * low:  # no power of ten and no simple part of one need lie between
+        axis.yaxis.set_major_locator(ticker.MaxNLocator(5))
     if kind == "convergence":
         axis.yaxis.set_major_formatter(ticker.FuncFormatter(plot_run.amount))
-        axis.yaxis.set_minor_formatter(ticker.NullFormatter())
-    else:
-        plot_run.log_ticks(axis)
     if kind != "compute":
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda n, _: plot_run.thousands(int(n))))

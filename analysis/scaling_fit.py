@@ -94,11 +94,11 @@ def condition(parameters, F, G):
 
 
 def fresh(residuals, parameters, F, G):
-    """Residuals as large as those of points that were not fitted: each over sqrt(1 - leverage), centred."""
+    """Residuals as large as those of points that were not fitted: each over sqrt(1 - leverage).  Their mean is left as it is:
+    what a Huber fit makes zero is that of the residuals cut at `huber`, which outliers on one side do not move."""
     q, _ = np.linalg.qr(slope(parameters, F, G))
     leverage = np.clip(np.sum(q**2, axis=1), 0, 0.95)
-    larger = residuals / np.sqrt(1 - leverage)
-    return larger - larger.mean()
+    return residuals / np.sqrt(1 - leverage)
 
 
 def drawn(random, residuals, free):

@@ -11,6 +11,7 @@ import run_files
 Point = collections.namedtuple("Point", "name n k d tokens setting flops loss held row")
 
 NEEDED = ("point", "status", "latents", "k", "d", "tokens", "fvu")
+STARTED = 0.1  # share of its tokens after which a run has left warm-up behind, and its loss may count for L(C)
 ALIKE = ("select", "objective", "d")  # where present: columns in which points of one law may not differ
 
 
@@ -102,7 +103,8 @@ def frontier(points, apart=2**0.25, lower=1e-3):
     """[(flops, loss, point)]: the least loss at each compute, of the points and of what their runs logged on the way, each
     below all before it by a share `lower`; compute is binned by the factor `apart`, of a bin the last alone counts."""
     states = [(p.flops, p.loss, p) for p in points]
-    states += [(p.flops * tokens / p.tokens, loss, p) for p in points if follows(p) for tokens, loss in p.held]
+    states += [(p.flops * tokens / p.tokens, loss, p) for p in points if follows(p) for tokens, loss in p.held
+               if tokens >= STARTED * p.tokens]
     least, found = np.inf, {}
     for flops, loss, point in sorted(states, key=lambda s: s[:2]):
         if loss < (1 - lower) * least:

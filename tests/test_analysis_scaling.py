@@ -88,6 +88,11 @@ def check_coverage():
               inside / (draws * len(names)))
 
 
+    y[7] += 0.4
+    low, high = scaling_fit.interval(scaling_fit.fit(names, F, G, y, draws=100).draws)
+    tap.check(np.sum((low <= truth) & (truth <= high)) >= 5, "one point that is far off moves little", (low, high))
+
+
 def check_full(sweep):
     status, said, err = run(sweep)
     if not tap.check(status == 0, "a sweep over n and k is fitted", said + err):
