@@ -2,6 +2,7 @@
 #   make               build the program, bin/hpsae
 #   make demo          the main job on the real sample in data/: shuffle, train, evaluate, export, plot (3 minutes)
 #   make reproduce-small   what five papers compare, trained small and judged: runs/reproduce-small/REPORT.md
+#   make nightly-small     sweep, objectives, ensembles, scaling laws against the last good night: runs/nightly
 #   make check         build, then run every test
 #   make check-asan    the same under the address and undefined-behaviour sanitizers
 #   make check-valgrind    the compiled tests under valgrind
@@ -16,6 +17,7 @@
 #   MODE=release|debug|asan   BUILD=directory   V=1 (show commands)   CC=mpicc   PYTHON=/usr/bin/python3
 #   TESTS="tests/test_x.c ..." (only these)     MPIRUN="mpirun options"
 #   reproduce-small: DATA=STORE  TEST=STORE  GRADIENTS=STORE  OUT=directory  STEPS=N  SEEDS=1,2,3  MINUTES=N
+#   nightly-small: DATA=STORE  GRADIENTS=STORE  CONFIG=SWEEP.yaml  OUT=directory  NIGHT=name  MINUTES=N
 #   HDF5_DIR OPENBLAS_DIR LIBYAML_DIR JANSSON_DIR RANDOM123_DIR: where a module system has them (else pkg-config)
 #   SCALAPACK_LIBS: how it links ScaLAPACK
 
@@ -46,8 +48,8 @@ export CC PYTHON MPIRUN HDF5_DIR OPENBLAS_DIR SCALAPACK_LIBS LIBYAML_DIR JANSSON
 # ---- packages -----------------------------------------------------------------------------------------------------
 # scripts/setup.sh finds the libraries and writes their flags here.  Only the goals that should may install packages.
 needs    := $(filter-out help clean,$(or $(MAKECMDGOALS),all))
-installs := $(if $(filter check check-asan check-valgrind demo reproduce-small lint setup,$(needs)),--install)
-groups   := build $(if $(filter check% demo reproduce-small setup,$(needs)),test) $(if $(filter lint setup,$(needs)),lint) \
+installs := $(if $(filter check check-asan check-valgrind demo %-small lint setup,$(needs)),--install)
+groups   := build $(if $(filter check% demo %-small setup,$(needs)),test) $(if $(filter lint setup,$(needs)),lint) \
             $(if $(filter check-valgrind setup,$(needs)),valgrind)
 deps.now := $(strip $(CC) $(OMPI_CC) $(HDF5_DIR) $(OPENBLAS_DIR) $(SCALAPACK_LIBS) $(LIBYAML_DIR) $(JANSSON_DIR) $(RANDOM123_DIR))
 ifneq ($(needs),)
@@ -87,7 +89,7 @@ TESTS   ?= $(wildcard tests/test_*.c tests/test_*.py tests/test_*.sh)
 tests   := $(patsubst tests/%.c,$B/tests/%,$(filter %.c,$(TESTS)))
 scripts := $(filter-out %.c,$(TESTS))
 
-.PHONY: all help setup demo reproduce-small check check-asan check-valgrind tests lint format info install clean FORCE
+.PHONY: all help setup demo reproduce-small nightly-small check check-asan check-valgrind tests lint format info install clean FORCE
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
@@ -162,11 +164,13 @@ valgrind-runs: all tests $(BUILD)/setup.test
 demo: all $(BUILD)/setup.test
 	@HPSAE='$(abspath $B/hpsae)' scripts/demo.sh
 
-# Its settings are the script's options: DATA becomes --data and so on.
+# Their settings are the scripts' options: DATA becomes --data and so on.
 reproduce = DATA TEST GRADIENTS OUT STEPS SEEDS MINUTES
+nightly   = DATA GRADIENTS CONFIG OUT NIGHT MINUTES
 lower     = $(shell printf %s '$(1)' | tr A-Z a-z)
-reproduce-small: all $(BUILD)/setup.test
-	@HPSAE='$(abspath $B/hpsae)' $(PYTHON) analysis/reproduce.py $(foreach o,$(reproduce),$(if $($o),--$(call lower,$o) '$($o)'))
+options   = $(foreach o,$(1),$(if $($o),--$(call lower,$o) '$($o)'))
+reproduce-small nightly-small: %-small: all $(BUILD)/setup.test
+	@HPSAE='$(abspath $B/hpsae)' $(PYTHON) analysis/$*.py $(call options,$($*))
 
 # ---- upkeep -------------------------------------------------------------------------------------------------------
 setup: $(BUILD)/setup.test $(BUILD)/setup.lint $(BUILD)/setup.valgrind

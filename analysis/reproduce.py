@@ -90,17 +90,24 @@ class Program:
         threads = os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
         self.environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": threads}
 
-    def __call__(self, command, config, keys):
-        """`hpsae COMMAND CONFIG -s KEY=VALUE ...`; what it refuses or fails ends this script likewise."""
+    def status(self, command, config, keys, ranks=1):
+        """`hpsae COMMAND CONFIG -s KEY=VALUE ...` on so many ranks, which share the cores; its exit status."""
         words = [word for key, value in keys.items() for word in ("-s", f"{key}={value}")]
-        words = [*self.launcher, "-n", "1", self.binary, command, config, *words]
-        done = subprocess.run(words, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, check=False)
+        words = [*self.launcher, "-n", str(ranks), self.binary, command, config, *words]
+        threads = max(1, int(self.environment["OMP_NUM_THREADS"]) // ranks)
+        done = subprocess.run(words, env={**self.environment, "OMP_NUM_THREADS": str(threads)}, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         with open(self.log, "a", encoding="utf-8") as file:
             file.write(f"$ {' '.join(words)}\n{done.stdout}\n")
         if done.returncode != 0:
             print(done.stdout[-2000:], file=sys.stderr)
-            sys.exit(done.returncode if done.returncode in (2, STOPPED) else 1)
+        return done.returncode
+
+    def __call__(self, command, config, keys):
+        """The same on one rank; what it refuses or fails ends this script likewise."""
+        status = self.status(command, config, keys)
+        if status != 0:
+            sys.exit(status if status in (2, STOPPED) else 1)
 
 
 def about(path):
