@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ class Cluster:
 
     def __enter__(self):
         self.path = tempfile.mkdtemp(prefix="hpsae-q", dir="/tmp")  # short: sockets are in it
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # a test that takes too long leaves no daemons behind
         self.sandbox("start", str(self.hosts), "2")
         # Where this test itself keeps MPI's files is not there on the hosts.
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMPI_", "SLURM_"))}

@@ -10,7 +10,6 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cluster
-import program
 import tap
 import trained
 
@@ -77,7 +76,7 @@ with cluster.Cluster() as slurm:
 
     # A script that plan prints is submitted as it is.
     path = os.path.join(work, "planned.sbatch")
-    status, out = slurm.command("bin/hpsae", "plan", "my config.yaml", "--sbatch", "--nodes", 2, "-s", f"output={work}/run 2",
+    status, out = slurm.command("bin/hpsae", "plan", "my config.yaml", "--sbatch", "--nodes", 2, "--threads", 1, "-s", f"output={work}/run 2",
                                 cwd=place, user=NOBODY, HPSAE=None)
     tap.check(status == 0 and out.startswith("#!/bin/bash\n"), "plan --sbatch prints a script", out)
     with open(path, "w", encoding="utf-8") as file:
