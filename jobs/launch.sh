@@ -2,6 +2,7 @@
 # launch.sh: sourced by the job scripts, which stay short.  How ranks are started, what signals do, how a job ends.
 #   hpsae_open OUTPUT      the job's log is OUTPUT/job-ID.log from here on; nothing is written elsewhere
 #   hpsae_run ARGUMENTS    hpsae ARGUMENTS on all ranks of the job; goes on only after status 0
+#   hpsae_do NAME COMMAND  likewise a command that starts ranks itself
 # Exit status of a job: 0 done; 1 a fault of the program or the machine; 2 something to mend, said in one line; 75 stopped
 # early with a checkpoint.  At the time limit (Slurm sends USR1 before: --signal=B:USR1@120) the job goes back to the queue
 # by itself and later on from its checkpoint; after scancel, a file `stop` or train.max_minutes it stays out, and the
@@ -28,7 +29,7 @@ hpsae_open() {
     echo "job: $SLURM_JOB_ID, run $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST, $(date)"
     # OpenBLAS before 0.3.22 takes recent Xeons for old ones; this changes the speed, never the result.
     grep -qs avx512f /proc/cpuinfo && export OPENBLAS_CORETYPE=${OPENBLAS_CORETYPE:-SkylakeX}
-    export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
 }
 
 # pmix: Open MPI, where srun has it.  pmi2: MPICH and its relatives, likewise.  Else mpirun, which knows Slurm's allocation.
@@ -72,10 +73,16 @@ trap hpsae_on_usr1 USR1
 trap hpsae_on_term TERM
 
 hpsae_run() {
-    local launcher status=0
+    local launcher
     hpsae_launcher
-    echo "job: ${launcher[*]} $HPSAE $*"
-    "${launcher[@]}" "$HPSAE" "$@" &
+    hpsae_do "hpsae $1" "${launcher[@]}" "$HPSAE" "$@"
+}
+
+hpsae_do() { # NAME COMMAND...
+    local name=$1 status=0
+    shift
+    echo "job: $*"
+    "$@" &
     hpsae_child=$!
     hpsae_woken=yes
     while [ -n "$hpsae_woken" ]; do # a signal ends `wait`, not the ranks
@@ -94,5 +101,5 @@ hpsae_run() {
         exit 75
     fi
     [ "$status" != 75 ] || { echo "job: stopped early, with a checkpoint; the same command goes on"; exit 75; }
-    hpsae_fail "$status" "hpsae $1 ended with status $status" "$(hpsae_last_error)"
+    hpsae_fail "$status" "$name ended with status $status" "$(hpsae_last_error)"
 }

@@ -1,8 +1,8 @@
 /*
  * Who holds a lock: what its file says, and whether that process still runs.
  */
-#ifndef HPSAE_BASE_LOCK_HOLDER_H
-#define HPSAE_BASE_LOCK_HOLDER_H
+#ifndef HPSAE_BASE_RUN_LOCK_HOLDER_H
+#define HPSAE_BASE_RUN_LOCK_HOLDER_H
 
 #include "hpsae/base/status.h"
 

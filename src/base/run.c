@@ -1,9 +1,9 @@
 #include "hpsae/base/build.h"
 #include "hpsae/base/file.h"
-#include "hpsae/base/lock.h"
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/base/report.h"
+#include "hpsae/base/run_lock.h"
 
 #include <omp.h>
 #include <stdio.h>
@@ -14,8 +14,8 @@
 struct hps_run {
     MPI_Comm comm; /* borrowed */
     int rank;
-    json_t *json;   /* rank 0 only, else NULL */
-    hps_lock *lock; /* likewise */
+    json_t *json;       /* rank 0 only, else NULL */
+    hps_run_lock *lock; /* likewise */
     double start;
     char path[HPS_PATH_MAX];
 };
@@ -130,7 +130,7 @@ hps_status hps_run_save(hps_run *run)
 
 hps_status hps_run_check(const hps_run *run)
 {
-    return hps_share_status(run->comm, run->rank == 0 ? hps_lock_check(run->lock) : HPS_OK);
+    return hps_share_status(run->comm, run->rank == 0 ? hps_run_lock_check(run->lock) : HPS_OK);
 }
 
 static hps_status open_here(const char *directory, hps_run *run)
@@ -140,7 +140,7 @@ static hps_status open_here(const char *directory, hps_run *run)
         return HPS_OK;
     }
     HPS_TRY(hps_directory_make(directory));
-    HPS_TRY(hps_lock_take(directory, &hps_lock_usual, &run->lock));
+    HPS_TRY(hps_run_lock_take(directory, &hps_run_lock_usual, &run->lock));
     run->json = json_object();
     return run->json == NULL ? hps_fail(HPS_ENOMEM, "%s: no memory for it", run->path) : HPS_OK;
 }
@@ -160,7 +160,7 @@ static hps_status begin(const char *directory, int argc, char *const *argv, hps_
 static void destroy(hps_run **run)
 {
     json_decref((*run)->json);
-    hps_lock_release(&(*run)->lock);
+    hps_run_lock_release(&(*run)->lock);
     HPS_FREE(run);
 }
 

@@ -15,7 +15,7 @@ json_t *hps_json_real(double value);
 typedef struct hps_run hps_run;
 
 /*
- * Collective over comm.  Makes `directory` with its parents, takes its lock (hpsae/base/lock.h: a second run in the same
+ * Collective over comm.  Makes `directory` with its parents, takes its lock (hpsae/base/run_lock.h: a second run in the same
  * directory is refused) and writes run.json there: the facts of the build, command
  * line, start time (UTC), ranks, threads, hosts with their ranks, Slurm's job if there is one, "status": "running".
  * comm must outlive the run.  Errors: HPS_EIO (the directory cannot be made or written to, or another run works there),

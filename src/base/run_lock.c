@@ -1,4 +1,4 @@
-#include "hpsae/base/lock.h"
+#include "hpsae/base/run_lock.h"
 
 #include "hpsae/base/file.h"
 #include "hpsae/base/log.h"
@@ -17,10 +17,10 @@
 #include <time.h>
 #include <unistd.h>
 
-const hps_lock_times hps_lock_usual = {.beat = 5, .patience = 60};
+const hps_run_lock_times hps_run_lock_usual = {.beat = 5, .patience = 60};
 
-struct hps_lock {
-    hps_lock_times times;
+struct hps_run_lock {
+    hps_run_lock_times times;
     hps_holder self;
     char path[HPS_PATH_MAX], mine[HPS_PATH_MAX + 64], takeover[HPS_PATH_MAX + 16];
     int file; /* ours, whatever stands at path */
@@ -84,7 +84,7 @@ static sight look(const char *path)
 
 static void *beat(void *argument)
 {
-    hps_lock *lock = argument;
+    hps_run_lock *lock = argument;
 
     pthread_mutex_lock(&lock->mutex);
     while (!lock->ending) {
@@ -101,7 +101,7 @@ static void *beat(void *argument)
 }
 
 /* Signals stay with the main thread.  Without a thread the lock counts as long as its process can be asked. */
-static void start_beating(hps_lock *lock)
+static void start_beating(hps_run_lock *lock)
 {
     sigset_t all, before;
 
@@ -113,7 +113,7 @@ static void start_beating(hps_lock *lock)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-static void stop_beating(hps_lock *lock)
+static void stop_beating(hps_run_lock *lock)
 {
     if (lock->beating) {
         pthread_mutex_lock(&lock->mutex);
@@ -125,7 +125,7 @@ static void stop_beating(hps_lock *lock)
 }
 
 /* Writes our file beside the lock, and says when, by the clock of the file system. */
-static hps_status prepare(hps_lock *lock, struct timespec *now)
+static hps_status prepare(hps_run_lock *lock, struct timespec *now)
 {
     struct stat about;
     char *text = hps_holder_text(&lock->self);
@@ -145,7 +145,7 @@ static hps_status prepare(hps_lock *lock, struct timespec *now)
     return HPS_OK;
 }
 
-static void withdraw(hps_lock *lock)
+static void withdraw(hps_run_lock *lock)
 {
     if (lock->file >= 0) {
         close(lock->file);
@@ -155,7 +155,7 @@ static void withdraw(hps_lock *lock)
 }
 
 /* A name given to our file, which exists already or not, in one operation; where files have one name only, in two. */
-static bool claim(hps_lock *lock)
+static bool claim(hps_run_lock *lock)
 {
     if (link(lock->mine, lock->path) == 0) {
         unlink(lock->mine);
@@ -176,7 +176,7 @@ static bool claim(hps_lock *lock)
  * Puts our file in place of a dead holder's.  Of several who would, the one that makes the file `lock.takeover`; who was
  * killed right then leaves it, and it counts no longer than a lock.
  */
-static bool take_over(hps_lock *lock, const sight *dead, struct timespec now)
+static bool take_over(hps_run_lock *lock, const sight *dead, struct timespec now)
 {
     const int guard = open(lock->takeover, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 
@@ -205,7 +205,8 @@ static bool same_sight(const sight *a, const sight *b)
  * What is not known of the holder its file's time tells: a change, that it lives; none for `patience`, that it does not.
  * Where the file looks older than that already, two beats are enough; without them clocks that disagree would decide.
  */
-static hps_holder_state judge(const hps_lock *lock, const sight *seen, const sight *first, double age, double waited)
+static hps_holder_state judge(const hps_run_lock *lock, const sight *seen, const sight *first, double age,
+                              double waited)
 {
     const hps_holder_state state = hps_holder_ask(&seen->holder, &lock->self);
     const double wait = age > lock->times.patience ? 2 * lock->times.beat : lock->times.patience;
@@ -220,7 +221,7 @@ static hps_holder_state judge(const hps_lock *lock, const sight *seen, const sig
 }
 
 /* One attempt: *taken, a refusal, or neither, and the caller waits. */
-static hps_status attempt(hps_lock *lock, sight *first, double waited, bool *taken)
+static hps_status attempt(hps_run_lock *lock, sight *first, double waited, bool *taken)
 {
     struct timespec now = {0};
 
@@ -245,7 +246,7 @@ static hps_status attempt(hps_lock *lock, sight *first, double waited, bool *tak
     return HPS_OK;
 }
 
-static hps_status take(hps_lock *lock)
+static hps_status take(hps_run_lock *lock)
 {
     sight first = {.there = false};
     bool taken = false, said = false;
@@ -268,10 +269,10 @@ static hps_status take(hps_lock *lock)
     }
 }
 
-hps_status hps_lock_take(const char *directory, const hps_lock_times *times, hps_lock **lock)
+hps_status hps_run_lock_take(const char *directory, const hps_run_lock_times *times, hps_run_lock **lock)
 {
     HPS_TRY(HPS_ALLOC(lock, 1, "lock"));
-    hps_lock *l = *lock;
+    hps_run_lock *l = *lock;
     l->times = *times;
     l->file = -1;
     hps_holder_self(&l->self);
@@ -289,7 +290,7 @@ hps_status hps_lock_take(const char *directory, const hps_lock_times *times, hps
     return HPS_OK;
 }
 
-hps_status hps_lock_check(const hps_lock *lock)
+hps_status hps_run_lock_check(const hps_run_lock *lock)
 {
     const sight seen = look(lock->path);
 
@@ -301,13 +302,13 @@ hps_status hps_lock_check(const hps_lock *lock)
                     lock->path, (long long)seen.holder.process, seen.holder.host, seen.holder.since);
 }
 
-void hps_lock_release(hps_lock **lock)
+void hps_run_lock_release(hps_run_lock **lock)
 {
     if (*lock == NULL) {
         return;
     }
     stop_beating(*lock);
-    if (hps_lock_check(*lock) == HPS_OK) {
+    if (hps_run_lock_check(*lock) == HPS_OK) {
         unlink((*lock)->path);
     }
     close((*lock)->file);

@@ -6,7 +6,7 @@
  * ranks: 1
  * seconds: 60
  */
-#include "hpsae/base/lock.h"
+#include "hpsae/base/run_lock.h"
 
 #include "hpsae/base/file.h"
 #include "scratch.h"
@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-static const hps_lock_times quick = {.beat = 0.1, .patience = 0.6};
+static const hps_run_lock_times quick = {.beat = 0.1, .patience = 0.6};
 static char directory[SCRATCH_PATH];
 
 static const char *file_of_lock(void)
@@ -71,8 +71,8 @@ static pid_t start_holder(int *report)
     CHECK(pipe(ends) == 0);
     const pid_t child = fork();
     if (child == 0) {
-        hps_lock *lock;
-        const bool taken = hps_lock_take(directory, &quick, &lock) == HPS_OK;
+        hps_run_lock *lock;
+        const bool taken = hps_run_lock_take(directory, &quick, &lock) == HPS_OK;
         const ssize_t wrote = write(ends[1], taken ? "y" : "n", 1);
         close(ends[1]);
         if (taken && wrote == 1) {
@@ -87,38 +87,38 @@ static pid_t start_holder(int *report)
 
 static void one_at_a_time(void)
 {
-    hps_lock *lock, *second;
+    hps_run_lock *lock, *second;
     char process[32];
 
-    CHECK(hps_lock_take(directory, &quick, &lock) == HPS_OK);
-    CHECK(is_there() && hps_lock_check(lock) == HPS_OK);
-    CHECK(hps_lock_take(directory, &quick, &second) == HPS_EIO);
+    CHECK(hps_run_lock_take(directory, &quick, &lock) == HPS_OK);
+    CHECK(is_there() && hps_run_lock_check(lock) == HPS_OK);
+    CHECK(hps_run_lock_take(directory, &quick, &second) == HPS_EIO);
     snprintf(process, sizeof(process), "process %ld on ", (long)getpid());
     CHECK(strstr(hps_status_message(), process) != NULL && strstr(hps_status_message(), "in use by ") != NULL);
-    hps_lock_release(&lock);
+    hps_run_lock_release(&lock);
     CHECK(!is_there() && lock == NULL);
-    CHECK(hps_lock_take(directory, &quick, &lock) == HPS_OK);
-    hps_lock_release(&lock);
+    CHECK(hps_run_lock_take(directory, &quick, &lock) == HPS_OK);
+    hps_run_lock_release(&lock);
     tap_case("a second run is refused as long as the first has not ended");
 }
 
 static void killed_here(void)
 {
-    hps_lock *lock;
+    hps_run_lock *lock;
     char word = 0;
     int report;
     const pid_t child = start_holder(&report);
 
     CHECK(read(report, &word, 1) == 1 && word == 'y');
-    CHECK(hps_lock_take(directory, &quick, &lock) == HPS_EIO);
+    CHECK(hps_run_lock_take(directory, &quick, &lock) == HPS_EIO);
     kill(child, SIGKILL);
     const double begin = now();
-    while (hps_lock_take(directory, &quick, &lock) != HPS_OK && now() - begin < 5) {
+    while (hps_run_lock_take(directory, &quick, &lock) != HPS_OK && now() - begin < 5) {
         nap(0.01);
     }
-    CHECK(lock != NULL && hps_lock_check(lock) == HPS_OK);
+    CHECK(lock != NULL && hps_run_lock_check(lock) == HPS_OK);
     waitpid(child, NULL, 0); /* till here it was a zombie: that counts as gone */
-    hps_lock_release(&lock);
+    hps_run_lock_release(&lock);
     CHECK(!is_there());
     close(report);
     tap_case("the lock of a process that was killed on this host is taken over");
@@ -155,13 +155,13 @@ static void one_of_many(void)
 /* Whether the foreign lock is taken over; *took: how long that was decided. */
 static bool taken_over(double *took)
 {
-    hps_lock *lock;
+    hps_run_lock *lock;
     const double begin = now();
-    const bool taken = hps_lock_take(directory, &quick, &lock) == HPS_OK;
+    const bool taken = hps_run_lock_take(directory, &quick, &lock) == HPS_OK;
 
     *took = now() - begin;
     if (taken) {
-        hps_lock_release(&lock);
+        hps_run_lock_release(&lock);
     }
     return taken;
 }
@@ -224,12 +224,12 @@ static void requeued(void)
 
 static void lost(void)
 {
-    hps_lock *lock;
+    hps_run_lock *lock;
 
-    CHECK(hps_lock_take(directory, &quick, &lock) == HPS_OK);
+    CHECK(hps_run_lock_take(directory, &quick, &lock) == HPS_OK);
     write_foreign("", 0);
-    CHECK(hps_lock_check(lock) == HPS_EIO && strstr(hps_status_message(), "elsewhere") != NULL);
-    hps_lock_release(&lock);
+    CHECK(hps_run_lock_check(lock) == HPS_EIO && strstr(hps_status_message(), "elsewhere") != NULL);
+    hps_run_lock_release(&lock);
     CHECK(is_there());
     unlink(file_of_lock());
     tap_case("who lost the lock learns of it and leaves the other's alone");
