@@ -53,8 +53,8 @@ hpsae_launcher() { # into the array `launcher`; one rank --ntasks-per-node of --
     [ -n "${HPSAE_LAUNCH:-}" ] || hpsae_choose_launcher
     case $HPSAE_LAUNCH in
     pmix | pmi2)
-        # A rank that is lost takes the others with it after a minute, should the MPI not do so.
-        launcher=(srun --mpi="$HPSAE_LAUNCH" --cpus-per-task="$cpus" --wait=60)
+        # A rank that is lost takes the others with it after half a minute, should the MPI not do so.
+        launcher=(srun --mpi="$HPSAE_LAUNCH" --cpus-per-task="$cpus" --wait=30)
         [ "${HPSAE_BIND:-cores}" = none ] || launcher+=(--cpu-bind=cores)
         ;;
     mpirun)

@@ -75,7 +75,8 @@ void hps_holder_self(hps_holder *self)
     copy_variable("SLURM_CLUSTER_NAME", self->cluster);
     copy_variable("SLURM_JOB_ID", self->job);
     copy_variable("SLURM_STEP_ID", self->step);
-    self->restarts = getenv("SLURM_RESTART_COUNT") == NULL ? 0 : strtoll(getenv("SLURM_RESTART_COUNT"), NULL, 10);
+    const char *restarts = getenv("SLURM_RESTART_COUNT");
+    self->restarts = restarts == NULL ? 0 : strtoll(restarts, NULL, 10);
     clock_gettime(CLOCK_REALTIME, &fine);
     snprintf(self->token, sizeof(self->token), "%.40s-%lld-%lld.%09ld", self->host, (long long)self->process,
              (long long)fine.tv_sec, fine.tv_nsec);

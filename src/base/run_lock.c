@@ -227,7 +227,10 @@ static hps_status attempt(hps_run_lock *lock, sight *first, double waited, bool 
 
     HPS_TRY(prepare(lock, &now));
     *taken = claim(lock);
-    const sight seen = *taken ? (sight){.there = false} : look(lock->path);
+    if (*taken) {
+        return HPS_OK;
+    }
+    const sight seen = look(lock->path);
     if (!seen.there) {
         return HPS_OK;
     }
