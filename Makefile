@@ -4,6 +4,7 @@
 #   make reproduce-small   what five papers compare, trained small and judged: runs/reproduce-small/REPORT.md
 #   make nightly-small     sweep, objectives, ensembles, scaling laws against the last good night: runs/nightly
 #   make check         build, then run every test
+#   make check-slurm   the tests in a Slurm of four hosts that they start here (part of check; needs root, else skipped)
 #   make check-asan    the same under the address and undefined-behaviour sanitizers
 #   make check-valgrind    the compiled tests under valgrind
 #   make lint          formatting, clang-tidy, cppcheck, layering, shell and Python scripts
@@ -48,7 +49,7 @@ export CC PYTHON MPIRUN HDF5_DIR OPENBLAS_DIR SCALAPACK_LIBS LIBYAML_DIR JANSSON
 # ---- packages -----------------------------------------------------------------------------------------------------
 # scripts/setup.sh finds the libraries and writes their flags here.  Only the goals that should may install packages.
 needs    := $(filter-out help clean,$(or $(MAKECMDGOALS),all))
-installs := $(if $(filter check check-asan check-valgrind demo %-small lint setup,$(needs)),--install)
+installs := $(if $(filter check check-slurm check-asan check-valgrind demo %-small lint setup,$(needs)),--install)
 groups   := build $(if $(filter check% demo %-small setup,$(needs)),test) $(if $(filter lint setup,$(needs)),lint) \
             $(if $(filter check-valgrind setup,$(needs)),valgrind)
 deps.now := $(strip $(CC) $(OMPI_CC) $(HDF5_DIR) $(OPENBLAS_DIR) $(SCALAPACK_LIBS) $(LIBYAML_DIR) $(JANSSON_DIR) $(RANDOM123_DIR))
@@ -61,6 +62,10 @@ endif
 
 $(BUILD)/deps.mk: scripts/setup.sh
 	@mkdir -p $(@D) && scripts/setup.sh $(installs) --write $@ --found-by '$(deps.now)' $(groups)
+
+# Slurm is installed where that is allowed; where it is not, its tests are skipped and say so.
+$(BUILD)/setup.slurm: scripts/setup.sh $(BUILD)/deps.mk
+	@scripts/setup.sh --install slurm > $(BUILD)/setup.slurm.log 2>&1 || true; touch $@
 
 $(BUILD)/setup.%: scripts/setup.sh $(BUILD)/deps.mk
 	@scripts/setup.sh --install $* && touch $@
@@ -85,11 +90,12 @@ library := $B/libhpsae.a
 program := $(if $(wildcard src/cmd/main.c),$B/hpsae)
 shown   := $(if $(filter build/release,$B),$(program:$B/%=bin/%))
 
-TESTS   ?= $(wildcard tests/test_*.c tests/test_*.py tests/test_*.sh)
+in_slurm := $(wildcard tests/slurm/test_*.py)
+TESTS   ?= $(wildcard tests/test_*.c tests/test_*.py tests/test_*.sh) $(if $(filter release,$(MODE)),$(in_slurm))
 tests   := $(patsubst tests/%.c,$B/tests/%,$(filter %.c,$(TESTS)))
 scripts := $(filter-out %.c,$(TESTS))
 
-.PHONY: all help setup demo reproduce-small nightly-small check check-asan check-valgrind tests lint format info install clean FORCE
+.PHONY: all help setup demo reproduce-small nightly-small check check-slurm check-asan check-valgrind tests lint format info install clean FORCE
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
@@ -143,8 +149,11 @@ prove    = HPSAE='$(abspath $B/hpsae)' prove $(PROVE_FLAGS) --exec tests/run
 
 tests: $(tests)
 
-check: all tests $(BUILD)/setup.test
+check: all tests $(BUILD)/setup.test $(if $(filter tests/slurm/%,$(TESTS)),$(BUILD)/setup.slurm)
 	@$(prove) $(runs) $(scripts)
+
+check-slurm: all $(BUILD)/setup.test $(BUILD)/setup.slurm
+	@$(prove) $(in_slurm)
 
 # Open MPI keeps memory that its unloaded modules allocated: full stack traces are needed to tell it from our leaks.  The
 # leak checker of gcc 12 falls over the thread-local storage of modules that are gone, unless it is told not to follow it.
@@ -189,7 +198,7 @@ info: all
 install: all
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/hpsae
 	install -m 755 $(program) $(DESTDIR)$(prefix)/bin/hpsae
-	cp -R configs analysis $(DESTDIR)$(prefix)/share/hpsae/
+	cp -R configs analysis jobs $(DESTDIR)$(prefix)/share/hpsae/
 
 clean:
 	$(RM) -r $(BUILD) bin

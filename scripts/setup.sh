@@ -1,6 +1,6 @@
 #!/bin/sh
 # setup.sh [--install] [--write FILE --found-by TEXT] GROUP...: sees to what hpsae needs from the system.
-# Groups: build (libraries), test (Python, prove), lint, valgrind.  Silent when everything is there.  Otherwise, with
+# Groups: build (libraries), test (Python, prove), slurm (for its tests), lint, valgrind.  Silent when everything is there.  Otherwise, with
 # --install, on Debian as root or by sudo, installs it; elsewhere says what is missing and how to get it, exit status 2.
 # --write: the libraries' flags as a makefile, for the Makefile.
 set -u
@@ -27,6 +27,8 @@ lint     clang-format|clang-format        |clang-format                  |clang-
 lint     cppcheck  |cppcheck              |cppcheck                      |cppcheck                   |cppcheck       |PATH
 lint     shellcheck|shellcheck            |shellcheck                    |ShellCheck                 |shellcheck     |PATH
 lint     pyflakes3 |pyflakes              |pyflakes3                     |python3-pyflakes           |py-pyflakes    |PATH
+slurm    slurmctld |Slurm                 |slurm-wlm                     |slurm-slurmctld            |slurm          |PATH
+slurm    munged    |munge                 |munge                         |munge                      |munge          |PATH
 valgrind valgrind  |valgrind              |valgrind                      |valgrind                   |valgrind       |PATH
 END
 }

@@ -6,6 +6,7 @@ is one line and status 2."""
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 
@@ -228,6 +229,20 @@ with program.Directory() as directory:
               slow["time"])
     fast = with_bench("--ranks-per-node", 1, "--nodes", 4, "--threads", 8, "--network-latency", 1)[3]
     tap.check(fast["time"]["step_seconds"] < slow["time"]["step_seconds"] / 2, "options stand above the file", fast["time"])
+
+    # A job script asks for what was planned.
+    words = ("--nodes", 3, "--ranks-per-node", 2, "--threads", 5, "--dim", 96, "-s", "output=it's here")
+    status, out, err, facts = plan(config, *words, "--sbatch")
+    wishes = dict(re.findall(r"^#SBATCH --([a-z-]+)=(\S+)", out, re.MULTILINE))
+    tap.check(status == 0 and (wishes["nodes"], wishes["ntasks-per-node"], wishes["cpus-per-task"]) == ("3", "2", "5"),
+              "--sbatch: the layout is in the script", out + err)
+    tap.check(wishes["mem"] == f"{math.ceil(1.1 * facts['memory']['node'] / MIB) + 256}M", "and the memory of a node, and a tenth", out)
+    minutes = math.ceil(1.25 * facts["time"]["total_seconds"] / 60 + 10)
+    tap.check(wishes["time"] == f"{minutes // 1440}-{minutes // 60 % 24:02}:{minutes % 60:02}:00", "and the time, and a quarter",
+              (out, facts["time"]))
+    tap.check("hpsae_open 'it'\\''s here'\n" in out and f"hpsae_run train '{config}' -s 'output=it'\\''s here'\n" in out,
+              "words are quoted", out)
+    refused("a script of what does not fit", "--memory-per-node", config, *words, "--memory-per-node", 0.01, "--sbatch")
 
     # Mistakes.
     bench["coefficients"]["encode"]["products"] = "fast"

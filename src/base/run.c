@@ -3,6 +3,7 @@
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/base/report.h"
+#include "hpsae/base/run_lock.h"
 
 #include <omp.h>
 #include <stdio.h>
@@ -13,7 +14,8 @@
 struct hps_run {
     MPI_Comm comm; /* borrowed */
     int rank;
-    json_t *json; /* rank 0 only, else NULL */
+    json_t *json;       /* rank 0 only, else NULL */
+    hps_run_lock *lock; /* likewise */
     double start;
     char path[HPS_PATH_MAX];
 };
@@ -126,6 +128,11 @@ hps_status hps_run_save(hps_run *run)
     return hps_share_status(run->comm, run->rank == 0 ? save(run) : HPS_OK);
 }
 
+hps_status hps_run_check(const hps_run *run)
+{
+    return hps_share_status(run->comm, run->rank == 0 ? hps_run_lock_check(run->lock) : HPS_OK);
+}
+
 static hps_status open_here(const char *directory, hps_run *run)
 {
     HPS_TRY(hps_path_join(directory, "run.json", run->path));
@@ -133,6 +140,7 @@ static hps_status open_here(const char *directory, hps_run *run)
         return HPS_OK;
     }
     HPS_TRY(hps_directory_make(directory));
+    HPS_TRY(hps_run_lock_take(directory, &hps_run_lock_usual, &run->lock));
     run->json = json_object();
     return run->json == NULL ? hps_fail(HPS_ENOMEM, "%s: no memory for it", run->path) : HPS_OK;
 }
@@ -152,6 +160,7 @@ static hps_status begin(const char *directory, int argc, char *const *argv, hps_
 static void destroy(hps_run **run)
 {
     json_decref((*run)->json);
+    hps_run_lock_release(&(*run)->lock);
     HPS_FREE(run);
 }
 
@@ -181,7 +190,7 @@ hps_status hps_run_end(hps_run **run, hps_status how)
     hps_run_note(*run, "status", text_or_null(status));
     note_time(*run, "ended");
     hps_run_note(*run, "seconds", json_real(hps_elapsed() - (*run)->start));
-    const hps_status saved = hps_run_save(*run);
+    const hps_status saved = hps_run_check(*run) == HPS_OK ? hps_run_save(*run) : HPS_OK;
     destroy(run);
     return how == HPS_OK ? saved : hps_fail(how, "%s", words);
 }

@@ -23,6 +23,7 @@ enum {
     OPTION_LATENCY,
     OPTION_BANDWIDTH,
     OPTION_JSON,
+    OPTION_SBATCH,
     OPTION_KEYS
 };
 
@@ -40,6 +41,7 @@ static const struct argp_option options[] = {
     {"network-latency", OPTION_LATENCY, "US", 0, "Microseconds of a message between nodes", 3},
     {"network-bandwidth", OPTION_BANDWIDTH, "GBS", 0, "GB/s out of a node", 3},
     {"json", OPTION_JSON, "FILE", 0, "Write the plan as JSON too", 4},
+    {"sbatch", OPTION_SBATCH, NULL, 0, "Print a job script for Slurm in place of the plan", 4},
     {"help-config", OPTION_KEYS, NULL, 0, "Print every key of the configuration", 5},
     {"help", 'h', NULL, 0, "Print this help", 5},
     {NULL, '?', NULL, OPTION_ALIAS, NULL, 5},
@@ -52,7 +54,7 @@ typedef struct {
     const char **overrides; /* [count]; owned */
     int count;
     double latency, bandwidth; /* as given; 0: not */
-    bool help, keys;
+    bool help, keys, sbatch;
     hps_status status;
 } parsing;
 
@@ -154,6 +156,9 @@ static error_t take(int key, char *text, struct argp_state *state)
     case OPTION_JSON:
         p->json = text;
         return 0;
+    case OPTION_SBATCH:
+        p->sbatch = true;
+        return 0;
     case OPTION_KEYS:
         p->keys = true;
         return 0;
@@ -222,8 +227,16 @@ static hps_status plan(parsing *p)
 
     HPS_TRY(hps_config_read(MPI_COMM_NULL, "train", p->path, p->count, p->overrides, &p->request.config));
     HPS_TRY(hps_plan_make(&p->request, &made));
-    hps_plan_print(stdout, &p->request, &made);
-    const hps_status status = p->json != NULL ? write_json(p->json, &made) : HPS_OK;
+    const hps_plan_command command = {p->path, p->count, p->overrides};
+    hps_status status = HPS_OK;
+    if (p->sbatch) {
+        status = hps_plan_sbatch(stdout, &p->request, &made, &command);
+    } else {
+        hps_plan_print(stdout, &p->request, &made);
+    }
+    if (status == HPS_OK && p->json != NULL) {
+        status = write_json(p->json, &made);
+    }
     hps_plan_release(&made);
     return status;
 }

@@ -28,6 +28,7 @@ hps_status hps_training_checkpoint(hps_training *t)
 
     snprintf(name, sizeof(name), "checkpoint-%012lld.h5", (long long)t->model->step);
     HPS_TRY(hps_path_join(t->config->output, name, path));
+    HPS_TRY(hps_run_check(t->run));
     HPS_TRY(hps_share_status(t->world, t->grid.r == 0 ? write_checkpoint(t, path) : HPS_OK));
     hps_log(t->name, "wrote %s in %.1f s", path, hps_elapsed() - begin);
     return HPS_OK;

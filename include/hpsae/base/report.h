@@ -15,22 +15,26 @@ json_t *hps_json_real(double value);
 typedef struct hps_run hps_run;
 
 /*
- * Collective over comm.  Makes `directory` with its parents and writes run.json there: the facts of the build, command
+ * Collective over comm.  Makes `directory` with its parents, takes its lock (hpsae/base/run_lock.h: a second run in the same
+ * directory is refused) and writes run.json there: the facts of the build, command
  * line, start time (UTC), ranks, threads, hosts with their ranks, Slurm's job if there is one, "status": "running".
- * comm must outlive the run.  Errors: HPS_EIO (the directory cannot be made or written to), HPS_ENOMEM.  Release with
- * hps_run_end.
+ * comm must outlive the run.  Errors: HPS_EIO (the directory cannot be made or written to, or another run works there),
+ * HPS_ENOMEM.  Release with hps_run_end.
  */
 hps_status hps_run_begin(MPI_Comm comm, const char *directory, int argc, char *const *argv, hps_run **run);
 
 /* Local.  Adds a key, or replaces its value; takes the value over.  Counts on rank 0 only.  Written by the next _save. */
 void hps_run_note(hps_run *run, const char *key, json_t *value);
 
+/* Collective over comm.  Before more is written: whether the lock is still this run's.  Error: HPS_EIO. */
+hps_status hps_run_check(const hps_run *run);
+
 /* Collective over comm.  Writes run.json anew, beside the old one, then renamed.  Error: HPS_EIO. */
 hps_status hps_run_save(hps_run *run);
 
 /*
  * Collective over comm.  Ends run.json with the time and "status": "complete" for HPS_OK, "stopped" for HPS_STOPPED, else
- * "failed: " and the words of the failure; frees *run, if not NULL, and sets it to NULL.  `how` is the same on every
+ * "failed: " and the words of the failure; gives the lock back; frees *run, if not NULL, and sets it to NULL.  `how` is the same on every
  * rank.  Returns `how`, with its message; a run.json that could not be written counts only when `how` was HPS_OK.
  */
 hps_status hps_run_end(hps_run **run, hps_status how);

@@ -73,6 +73,21 @@ void hps_plan_release(hps_plan *plan);
 /* Local.  The plan for people; its first line says what the figures rest on. */
 void hps_plan_print(FILE *file, const hps_plan_request *request, const hps_plan *plan);
 
+/* What the job is to run; borrowed. */
+typedef struct {
+    const char *config;
+    int count;
+    const char *const *overrides; /* [count] */
+} hps_plan_command;
+
+/*
+ * Local.  A job script for Slurm that trains as planned, from the current directory: nodes, ranks, threads, memory and time
+ * of the plan, signals and requeueing by jobs/launch.sh, which is looked for beside the program.  Errors: HPS_EARG (it
+ * does not fit into the memory of a node), HPS_EIO (no launch.sh); then nothing is written.
+ */
+hps_status hps_plan_sbatch(FILE *file, const hps_plan_request *request, const hps_plan *plan,
+                           const hps_plan_command *command);
+
 /* Local.  The same for programs, "format": "hpsae plan 1"; a new reference, NULL without memory. */
 json_t *hps_plan_json(const hps_plan *plan);
 
