@@ -10,12 +10,12 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "oracle"))
+import kills
 import program
 import tap
 import trained
@@ -31,33 +31,7 @@ def words(output, settings):
 
 
 def start(output, settings, ranks, scratch):
-    """The job in a session of its own; what Open MPI leaves behind goes into scratch."""
-    environment = {**os.environ, **program.ENVIRONMENT, "OMP_NUM_THREADS": "1", "OMPI_MCA_orte_tmpdir_base": scratch,
-                   "OMPI_MCA_btl_vader_backing_directory": scratch}
-    return subprocess.Popen(["mpirun", "-n", str(ranks), program.PROGRAM, "train", "config.yaml", *words(output, settings)],
-                            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-                            text=True)
-
-
-def end(job, whole):
-    """Kills the job, or one rank of it, which ends it; whether it was still running."""
-    victims = program.children(job.pid)
-    running = job.poll() is None and bool(victims)
-    try:
-        if whole or not victims:
-            os.killpg(job.pid, signal.SIGKILL)
-            for pid in victims:
-                os.kill(pid, signal.SIGKILL)
-        else:
-            os.kill(random.choice(victims), signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    try:
-        job.communicate(timeout=60)
-    except subprocess.TimeoutExpired:
-        tap.check(False, "a job that lost a rank ends", "still there after 60 s")
-        os.killpg(job.pid, signal.SIGKILL)
-    return running
+    return kills.start(ranks, scratch, "train", "config.yaml", *words(output, settings))
 
 
 def described(output):
@@ -111,7 +85,7 @@ def disturb(output, settings, moments, scratch):
         job = start(output, settings, RANKS[attempt % len(RANKS)], scratch)
         wait_for(moment, job, output)
         where = f"{len(complete(output))} complete, unfinished: {unfinished(output)}"
-        if not end(job, whole=attempt % 2 == 0):
+        if not kills.kill(job, whole=attempt % 2 == 0)[0]:
             break
         hit.append("residuals" if unfinished(output) else moment)
         tap.note(f"kill in {moment}: {where}")

@@ -6,13 +6,12 @@ while kills go on, results.h5 and results.csv are whole at any moment."""
 import glob
 import os
 import random
-import signal
-import subprocess
 import sys
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "oracle"))
+import kills
 import program
 import sweeps
 import tap
@@ -20,28 +19,6 @@ import trained
 
 KILLS, RANKS = 12, (3, 1, 2, 4)
 SEED = int(os.environ.get("TEST_SEED", random.SystemRandom().randrange(10**6)))
-
-
-def start(config, ranks, scratch):
-    """The job in a session of its own; what Open MPI leaves behind goes into scratch."""
-    environment = {**os.environ, **program.ENVIRONMENT, "OMP_NUM_THREADS": "1", "OMPI_MCA_orte_tmpdir_base": scratch,
-                   "OMPI_MCA_btl_vader_backing_directory": scratch}
-    return subprocess.Popen(["mpirun", "-n", str(ranks), program.PROGRAM, "sweep", config, "-s",
-                             f"sweep.together={random.choice((1, 1, 3))}"], env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True)
-
-
-def kill(job, whole):
-    victims = program.children(job.pid)
-    try:
-        if whole or not victims:
-            os.killpg(job.pid, signal.SIGKILL)
-            for pid in victims:
-                os.kill(pid, signal.SIGKILL)
-        else:
-            os.kill(random.choice(victims), signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def complete(output):
@@ -73,21 +50,15 @@ with program.Directory() as path:
     status, out, err = program.run(2, "sweep", settings, "-s", f"output={straight}", threads=1)
     tap.check(status == 0, "the straight sweep ends", out + err)
 
-    kills = attempts = 0
+    killed = attempts = 0
     again, torn = [], []
-    while kills < KILLS and attempts < 60:
+    while killed < KILLS and attempts < 60:
         before = complete(disturbed)
-        job = start(settings, RANKS[attempts % len(RANKS)], path)
+        job = kills.start(RANKS[attempts % len(RANKS)], path, "sweep", settings, "-s",
+                          f"sweep.together={random.choice((1, 1, 3))}")
         wait_for(job, disturbed, len(before) + random.choice((0, 0, 1)))
         time.sleep(random.uniform(0.2, 0.7))
-        running = job.poll() is None
-        kill(job, whole=attempts % 2 == 0)
-        try:
-            text, _ = job.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            tap.check(False, "a job that lost a rank ends", "still there after 60 s")
-            os.killpg(job.pid, signal.SIGKILL)
-            text = ""
+        running, text = kills.kill(job, whole=attempts % 2 == 0)
         attempts += 1
         after = complete(disturbed)
         again += [name for name, stamp in before.items() if after.get(name) != stamp]
@@ -100,9 +71,9 @@ with program.Directory() as path:
                 torn.append(error)
         if not running:
             break
-        kills += 1
-        tap.note(f"kill {kills}: {len(after)} points are complete")
-    tap.check(kills >= 10, f"at least ten kills ({kills}) hit a running job", f"{attempts} attempts\n{text}")
+        killed += 1
+        tap.note(f"kill {killed}: {len(after)} points are complete")
+    tap.check(killed >= 10, f"at least ten kills ({killed}) hit a running job", f"{attempts} attempts\n{text}")
     tap.check(not again, "no complete point was run again", again)
     tap.check(not torn, "the tables were whole after every kill", torn)
     status, out, err = program.run(3, "sweep", settings, threads=1)

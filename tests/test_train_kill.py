@@ -7,40 +7,18 @@ left to end.  Its state and every line of metrics.jsonl must be those of the run
 """
 import os
 import random
-import signal
-import subprocess
 import sys
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "oracle"))
+import kills
 import program
 import tap
 import trained
 
 KILLS, RANKS = 12, (3, 1, 2, 4)
 SEED = int(os.environ.get("TEST_SEED", random.SystemRandom().randrange(10**6)))
-
-
-def start(config, ranks, scratch):
-    """The job in a session of its own; what Open MPI leaves behind goes into scratch."""
-    environment = {**os.environ, **program.ENVIRONMENT, "OMP_NUM_THREADS": "1", "OMPI_MCA_orte_tmpdir_base": scratch,
-                   "OMPI_MCA_btl_vader_backing_directory": scratch}
-    return subprocess.Popen(["mpirun", "-n", str(ranks), program.PROGRAM, "train", config], env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True)
-
-
-def kill(job, whole):
-    victims = program.children(job.pid)
-    try:
-        if whole or not victims:
-            os.killpg(job.pid, signal.SIGKILL)
-            for pid in victims:
-                os.kill(pid, signal.SIGKILL)
-        else:
-            os.kill(random.choice(victims), signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def last_step(run):
@@ -58,24 +36,17 @@ with program.Directory() as path:
     status, out, err = program.run(2, "train", settings, "-s", f"output={straight}", threads=1)
     tap.check(status == 0, "the straight run ends", out + err)
 
-    kills = attempts = 0
-    while kills < KILLS and attempts < 60:
-        job = start(settings, RANKS[attempts % len(RANKS)], path)
+    killed = attempts = 0
+    while killed < KILLS and attempts < 60:
+        job = kills.start(RANKS[attempts % len(RANKS)], path, "train", settings)
         time.sleep(random.uniform(0.3, 1.2))
-        running = job.poll() is None
-        kill(job, whole=attempts % 2 == 0)
-        try:
-            text, _ = job.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            tap.check(False, "a job that lost a rank ends", "still there after 60 s")
-            os.killpg(job.pid, signal.SIGKILL)
-            text = ""
+        running, text = kills.kill(job, whole=attempts % 2 == 0)
         attempts += 1
         if not running:
             break
-        kills += 1
-        tap.note(f"kill {kills}: checkpoint of step {last_step(disturbed)} stands")
-    tap.check(kills >= 10, f"at least ten kills ({kills}) hit a running job", f"{attempts} attempts\n{text}")
+        killed += 1
+        tap.note(f"kill {killed}: checkpoint of step {last_step(disturbed)} stands")
+    tap.check(killed >= 10, f"at least ten kills ({killed}) hit a running job", f"{attempts} attempts\n{text}")
     status, out, err = program.run(3, "train", settings, threads=1)
     tap.check(status == 0, "the disturbed run ends", out + err)
     for key in ("state_checksum", "checksum", "step"):
