@@ -29,6 +29,8 @@ hpsae_open() {
     echo "job: $SLURM_JOB_ID, run $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST, $(date)"
     # OpenBLAS before 0.3.22 takes recent Xeons for old ones; this changes the speed, never the result.
     grep -qs avx512f /proc/cpuinfo && export OPENBLAS_CORETYPE=${OPENBLAS_CORETYPE:-SkylakeX}
+    # Debian's Open MPI leaves out the one component for one-sided messages (sweep's queue) between hosts over TCP.
+    grep -qsE '^osc *=.*pt2pt' /etc/openmpi/openmpi-mca-params.conf && export OMPI_MCA_osc=${OMPI_MCA_osc:-^ucx}
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # seconds: 900
 """A stop file, SIGUSR1 and train.max_minutes end a run after a step with a checkpoint and status 75, and the run goes on
-from there; a finished run has nothing to do; memory stays within what was stated."""
+from there; a second run in its directory is refused; a finished run has nothing to do; memory stays within what was stated."""
 import os
 import signal
 import subprocess
@@ -47,6 +47,12 @@ with program.Directory() as path:
 
     job = start(settings, 2)
     wait_for_steps(output)
+    status, out, err = program.run(2, "train", settings)
+    lines = [line for line in err.splitlines() if line.startswith("hpsae: ")]
+    tap.check(status == 2 and len(lines) == 1 and f"{output}/lock: in use by process " in lines[0],
+              "a second run in the same directory: status 2, one line", out + err)
+    tap.check(trained.run_facts(output)["status"] == "running", "which leaves the first one's files alone",
+              trained.run_facts(output))
     with open(os.path.join(output, "stop"), "w", encoding="utf-8"):
         pass
     out, err = job.communicate()

@@ -56,7 +56,7 @@ with cluster.Cluster() as slurm, program.Directory() as path:
     os.unlink(obstacle)
     status, out, jobs = submit(slurm, settings, chain)
     tap.check(status == 0 and "stage 1 is complete" in out and sorted(jobs) == [2, 3], "the same command goes on with stage 2", out)
-    tap.check("stage 2, job" in out and "is not a directory" in out, "and says what became of it", out)
+    tap.check("stage 2, job" in out and "ended with: hpsae: error: " in out, "and says what became of it", out)
     status, out, _ = submit(slurm, settings, chain)
     tap.check(status != 0 and "is in the queue" in out, "a chain that is queued is not submitted twice", out)
     for stage in (2, 3):

@@ -30,7 +30,8 @@ def rows(run):
 
 with cluster.Cluster() as slurm, program.Directory() as path:
     trained.make_store(path, 1500, 45)
-    settings = trained.write_config(path, sweep={"axes": SWEEP}, train__eval_steps=0)
+    settings = trained.write_config(path, sweep={"axes": SWEEP}, train__eval_steps=0,
+                                    train__tokens=60000, train__log_steps=50)
     run = os.path.join(path, "run")
     job = slurm.sbatch("jobs/sweep.sbatch", settings, run, hosts=3)
     cluster.wait_for(lambda: len(rows(run)) >= 6 or slurm.job(job)["JobState"] in cluster.ENDED)

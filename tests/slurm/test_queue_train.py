@@ -12,7 +12,7 @@ import program
 import tap
 import trained
 
-STEPS = 900
+STEPS = 1500
 
 
 def same_bits(straight, run, name):
