@@ -19,6 +19,23 @@ enum {
 
 static _Atomic int64_t live, arrays, peak, allocations;
 static bool rehearsal;
+static const hps_memory_source *source;
+
+/* Stands in the 64 bytes before an array. */
+typedef struct {
+    size_t total;                    /* bytes, with these */
+    const hps_memory_source *source; /* where it goes back to; NULL: the C library */
+    bool imagined, both_sides;
+} origin;
+_Static_assert(sizeof(origin) <= ALIGNMENT, "the origin stands before the array");
+
+const hps_memory_source *hps_memory_use(const hps_memory_source *new_source)
+{
+    const hps_memory_source *until_now = source;
+
+    source = new_source;
+    return until_now;
+}
 
 void hps_memory_peak_anew(void)
 {
@@ -51,11 +68,11 @@ static char *take_block(size_t total, bool imagined)
     return block;
 }
 
-/* The array's size stands in the 64 bytes before it, with the lowest bit set for one of a rehearsal. */
-hps_status hps_alloc(void *array, int64_t count, size_t size, const char *what)
+static hps_status allocate(void *array, int64_t count, size_t size, bool both_sides, const char *what)
 {
     void **out = array;
     size_t bytes, total;
+    char why[96] = "use more ranks, or a smaller model or batch";
 
     *out = NULL;
     if (count < 0 || __builtin_mul_overflow((size_t)count, size, &bytes) ||
@@ -64,13 +81,13 @@ hps_status hps_alloc(void *array, int64_t count, size_t size, const char *what)
     }
     total = total / ALIGNMENT * ALIGNMENT;
     const bool imagined = rehearsal && total >= IMAGINED;
-    const size_t mark = total + imagined;
-    char *block = take_block(total, imagined);
+    const origin from = {total, imagined ? NULL : source, imagined, both_sides};
+    char *block =
+        from.source != NULL ? from.source->take(total, both_sides, sizeof(why), why) : take_block(total, imagined);
     if (block == NULL) {
-        return hps_fail(HPS_ENOMEM, "%s: no memory for %.1f MiB; use more ranks, or a smaller model or batch", what,
-                        (double)total / 1048576.0);
+        return hps_fail(HPS_ENOMEM, "%s: no memory for %.1f MiB; %s", what, (double)total / 1048576.0, why);
     }
-    memcpy(block, &mark, sizeof(mark));
+    memcpy(block, &from, sizeof(from));
     *out = block + ALIGNMENT;
 
     const int64_t now = atomic_fetch_add(&live, (int64_t)total) + (int64_t)total;
@@ -82,21 +99,31 @@ hps_status hps_alloc(void *array, int64_t count, size_t size, const char *what)
     return HPS_OK;
 }
 
+hps_status hps_alloc(void *array, int64_t count, size_t size, const char *what)
+{
+    return allocate(array, count, size, false, what);
+}
+
+hps_status hps_alloc_both(void *array, int64_t count, size_t size, const char *what)
+{
+    return allocate(array, count, size, true, what);
+}
+
 void hps_free(void *array)
 {
     char **in = array;
-    size_t total;
+    origin from;
 
     if (*in == NULL) {
         return;
     }
-    memcpy(&total, *in - ALIGNMENT, sizeof(total));
-    const bool imagined = total % ALIGNMENT != 0;
-    total -= imagined;
-    atomic_fetch_sub(&live, (int64_t)total);
+    memcpy(&from, *in - ALIGNMENT, sizeof(from));
+    atomic_fetch_sub(&live, (int64_t)from.total);
     atomic_fetch_sub(&arrays, 1);
-    if (imagined) {
-        munmap(*in - ALIGNMENT, total);
+    if (from.imagined) {
+        munmap(*in - ALIGNMENT, from.total);
+    } else if (from.source != NULL) {
+        from.source->give(*in - ALIGNMENT, from.both_sides);
     } else {
         free(*in - ALIGNMENT);
     }

@@ -85,13 +85,18 @@ hps_status hps_share_status(MPI_Comm comm, hps_status of_rank_0)
     return (hps_status)code;
 }
 
+void hps_fatal(const char *words, const char *call, const char *file, int line)
+{
+    fprintf(stderr, "hpsae: %s:%d: %s: %s\n", file, line, call, words);
+    MPI_Abort(MPI_COMM_WORLD, 1);
+    __builtin_unreachable();
+}
+
 void hps_mpi_fatal(int code, const char *call, const char *file, int line)
 {
     char text[MPI_MAX_ERROR_STRING] = "";
     int length = 0;
 
     MPI_Error_string(code, text, &length);
-    fprintf(stderr, "hpsae: %s:%d: %s: %s\n", file, line, call, text);
-    MPI_Abort(MPI_COMM_WORLD, 1);
-    __builtin_unreachable();
+    hps_fatal(text, call, file, line);
 }

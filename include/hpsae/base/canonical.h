@@ -12,10 +12,17 @@
 #include <math.h>
 #include <stdint.h>
 
+/* The same text is compiled for GPUs. */
+#ifdef __CUDACC__
+#define HPS_BOTH __host__ __device__
+#else
+#define HPS_BOTH
+#endif
+
 enum { HPS_LANES = 16, HPS_BLOCK = 32 };
 
 /* Local.  <a, b> over m elements, canonical. */
-static inline float hps_dot(int64_t m, const float *a, const float *b)
+static HPS_BOTH inline float hps_dot(int64_t m, const float *a, const float *b)
 {
     float s[HPS_LANES] = {0};
     int64_t j = 0;
@@ -37,13 +44,13 @@ static inline float hps_dot(int64_t m, const float *a, const float *b)
 }
 
 /* Local.  Fixed point: value * scale to the nearest integer; |value * scale| must stay below 2^62. */
-static inline int64_t hps_to_fixed(double value, double scale)
+static HPS_BOTH inline int64_t hps_to_fixed(double value, double scale)
 {
     return (int64_t)llrint(value * scale);
 }
 
 /* Local.  <a, b> over m elements in fixed point, a sum over blocks of columns. */
-static inline int64_t hps_dot_fixed(int64_t m, const float *a, const float *b, double scale)
+static HPS_BOTH inline int64_t hps_dot_fixed(int64_t m, const float *a, const float *b, double scale)
 {
     int64_t sum = 0;
 
@@ -58,7 +65,7 @@ static inline int64_t hps_dot_fixed(int64_t m, const float *a, const float *b, d
  * Local.  The power of two by which to scale terms whose sum of absolute values is at most `bound` (finite, >= 0), so
  * that neither a term nor their sum overflows 64-bit fixed point: bound * scale <= 2^60, and above 2^58.
  */
-static inline double hps_fixed_scale(double bound)
+static HPS_BOTH inline double hps_fixed_scale(double bound)
 {
     int exponent;
 
@@ -68,7 +75,7 @@ static inline double hps_fixed_scale(double bound)
 }
 
 /* Local.  Back from fixed point; scale is a power of two. */
-static inline double hps_from_fixed(int64_t fixed, double scale)
+static HPS_BOTH inline double hps_from_fixed(int64_t fixed, double scale)
 {
     return (double)fixed / scale;
 }

@@ -22,6 +22,25 @@ hps_status hps_alloc(void *array, int64_t count, size_t size, const char *what);
 #define HPS_FREE(array) hps_free((void *)(array))
 void hps_free(void *array);
 
+/*
+ * Where arrays come from.  A source gives zeroed room, aligned to 256 bytes, that this process can read and write like any
+ * other; take returns NULL when there is none and writes why into `why` (a phrase).
+ */
+typedef struct {
+    void *(*take)(size_t bytes, bool both_sides, size_t why_size, char *why);
+    void (*give)(void *block, bool both_sides);
+} hps_memory_source;
+
+/*
+ * Local.  From now on arrays of this process come from `source`, which must outlive them; NULL: from the C library, as at
+ * the start.  Returns the source until now.  Arrays are freed where they came from.
+ */
+const hps_memory_source *hps_memory_use(const hps_memory_source *source);
+
+/* Local.  As HPS_ALLOC, for what host and device both touch in every step: a source may keep it elsewhere. */
+#define HPS_ALLOC_BOTH(array, count, what) hps_alloc_both((void *)(array), (count), sizeof(**(array)), (what))
+hps_status hps_alloc_both(void *array, int64_t count, size_t size, const char *what);
+
 /* Local.  Bytes and arrays that are live now; the most bytes that ever were; arrays ever allocated. */
 int64_t hps_memory_live(void);
 int64_t hps_memory_arrays(void);

@@ -76,4 +76,7 @@ hps_status hps_share_status(MPI_Comm comm, hps_status of_rank_0);
     } while (0)
 _Noreturn void hps_mpi_fatal(int code, const char *call, const char *file, int line);
 
+/* Local.  A call has failed after which the machine cannot be used: says so in one line and ends the whole job, status 1. */
+_Noreturn void hps_fatal(const char *words, const char *call, const char *file, int line);
+
 #endif
