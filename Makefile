@@ -19,6 +19,7 @@
 #   TESTS="tests/test_x.c ..." (only these)     MPIRUN="mpirun options"
 #   reproduce-small: DATA=STORE  TEST=STORE  GRADIENTS=STORE  OUT=directory  STEPS=N  SEEDS=1,2,3  MINUTES=N
 #   nightly-small: DATA=STORE  GRADIENTS=STORE  CONFIG=SWEEP.yaml  OUT=directory  NIGHT=name  MINUTES=N
+#   CUDA=0|1 (default: 1 where nvcc is found)   CUDA_HOME=directory of the CUDA toolkit (else from the PATH)
 #   HDF5_DIR OPENBLAS_DIR LIBYAML_DIR JANSSON_DIR RANDOM123_DIR: where a module system has them (else pkg-config)
 #   SCALAPACK_LIBS: how it links ScaLAPACK
 
@@ -43,7 +44,7 @@ OPT    ?= $(OPT.$(MODE))
 WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 # Rounding is part of the interface: the compiler may not fuse a*b+c on its own, kernels call fma where they mean it.
 flags   = -Iinclude -D_GNU_SOURCE $(deps.cppflags) $(CPPFLAGS) -std=c11 -ffp-contract=off -fopenmp $(OPT) $(WARN) $(CFLAGS)
-libs    = $(OPT) -fopenmp $(LDFLAGS) $(deps.ldlibs) $(LDLIBS) -lm
+libs    = $(OPT) -fopenmp $(LDFLAGS) $(deps.ldlibs) $(LDLIBS) $(cuda.libs) -lm
 export CC PYTHON MPIRUN HDF5_DIR OPENBLAS_DIR SCALAPACK_LIBS LIBYAML_DIR JANSSON_DIR RANDOM123_DIR
 
 # ---- packages -----------------------------------------------------------------------------------------------------
@@ -81,11 +82,33 @@ ISA.avx512vnni := $(ISA.avx512) -mavx512vnni
 ISA.avx512bf16 := $(ISA.avx512) -mavx512bf16
 ISA.amx        := $(ISA.avx512bf16) -mamx-tile -mamx-bf16
 
+# ---- GPUs: the CUDA kernels, where there is nvcc; without it, or with CUDA=0, the program has the others alone.  The CUDA
+# runtime is linked statically, the driver is looked for at run time.  NVCC_ARCH: compute capabilities, of those the
+# toolkit knows.
+NVCC      ?= $(firstword $(wildcard $(addsuffix /bin/nvcc,$(CUDA_HOME))) $(shell command -v nvcc 2>/dev/null))
+CUDA      ?= $(if $(NVCC),1,0)
+NVCC_ARCH ?= $(filter 70 75 80 90a,$(shell $(NVCC) --list-gpu-code 2>/dev/null | sed 's/sm_//;s/^90$$/90a/'))
+ifeq ($(CUDA),1)
+ifeq ($(NVCC),)
+$(error CUDA=1, but there is no nvcc: put it on the PATH, set CUDA_HOME, or say CUDA=0)
+endif
+cuda.root := $(abspath $(dir $(realpath $(NVCC)))..)
+cuda.lib  := $(firstword $(wildcard $(cuda.root)/lib64 $(cuda.root)/targets/*/lib $(cuda.root)/lib))
+cuda      := $(wildcard src/kernels/cuda/*.cu)
+cuda.libs := $(cuda.lib)/libcudart_static.a -ldl -lrt -lpthread
+cuda.mpi  := $(filter -I%,$(shell $(CC) -showme:compile 2>/dev/null || $(CC) -compile_info 2>/dev/null))
+# Rounding as everywhere: no contraction, division and square root correctly rounded, denormals kept.
+nvcc.flags = -std=c++20 -O3 -fmad=false -prec-div=true -prec-sqrt=true -ftz=false -Iinclude $(cuda.mpi) \
+             -DOMPI_SKIP_MPICXX -D_GNU_SOURCE -Xcompiler -ffp-contract=off,-fno-exceptions,-fno-threadsafe-statics,-Wall \
+             $(foreach a,$(NVCC_ARCH),-gencode arch=compute_$a,code=sm_$a) $(NVCC_FLAGS)
+$B/src/kernels/choose.o: private CPPFLAGS += -DHPS_CUDA
+endif
+
 ref     := $(wildcard src/kernels/ref/*.c)
 fast    := $(wildcard src/kernels/fast/*.c)
 sources := $(filter-out src/cmd/main.c,$(wildcard src/*/*.c))
 objects := $(sources:%.c=$B/%.o) $(foreach i,$(isas),$(ref:%.c=$B/$i/%.o)) \
-           $(foreach i,$(isas) $(fast.$(ARCH)),$(fast:%.c=$B/$i/%.o))
+           $(foreach i,$(isas) $(fast.$(ARCH)),$(fast:%.c=$B/$i/%.o)) $(cuda:%.cu=$B/%.o)
 library := $B/libhpsae.a
 program := $(if $(wildcard src/cmd/main.c),$B/hpsae)
 shown   := $(if $(filter build/release,$B),$(program:$B/%=bin/%))
@@ -117,6 +140,12 @@ $B/version: FORCE
 
 $B/%.o: %.c $B/flags
 	$(call compile)
+
+$B/cuda.flags: FORCE
+	$(call same,$(NVCC) $(nvcc.flags))
+
+$B/%.o: %.cu $B/cuda.flags
+	$(call do,NVCC,$(NVCC) $(nvcc.flags) -MMD -MP -c -o $@ $<)
 
 $B/src/base/build.o: private CPPFLAGS += -DHPS_BUILD_DESCRIBE='"$(shell cat $B/version)"' -DHPS_BUILD_FLAGS='"$(MODE): $(OPT)"'
 $B/src/base/build.o: $B/version

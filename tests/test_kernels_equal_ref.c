@@ -424,10 +424,14 @@ static void compare(const problem *a, const problem *b)
 int main(int argc, char **argv)
 {
     const hps_kernels *all[HPS_KERNELS_MAX];
-    const int count = hps_kernels_all(all);
+    int count = hps_kernels_all(all);
     char name[96];
 
     MPI_Init(&argc, &argv);
+    if (hps_kernels_device() != NULL) {
+        all[count++] = hps_kernels_device();
+        hps_memory_use(all[count - 1]->memory); /* what a device reaches, the others do too */
+    }
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         problem reference, other;
         make(&shapes[i], &reference);

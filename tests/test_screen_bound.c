@@ -161,8 +161,12 @@ int main(int argc, char **argv)
     char name[80];
 
     MPI_Init(&argc, &argv);
-    const int count = hps_kernels_all(all);
+    int count = hps_kernels_all(all);
     CHECK(hps_kernels_choose(HPS_BACKEND_REF, &ref) == HPS_OK);
+    if (hps_kernels_device() != NULL) {
+        all[count++] = hps_kernels_device();
+        hps_memory_use(all[count - 1]->memory); /* what a device reaches, the others do too */
+    }
     for (int kind = 0; kind < KINDS; kind++) {
         for (int round = 0; round < rounds; round++) {
             problem p;

@@ -20,6 +20,9 @@ static json_t *backends(int count, const hps_kernels *const *all)
             json_array_append_new(names, json_string(all[i]->name));
         }
     }
+    if (hps_kernels_device() != NULL) {
+        json_array_append_new(names, json_string(hps_kernels_device()->name));
+    }
     return names;
 }
 

@@ -23,6 +23,7 @@ static const hps_word backends[] = {{"auto", HPS_BACKEND_AUTO},
                                     {"avx512vnni", HPS_BACKEND_AVX512VNNI},
                                     {"avx512bf16", HPS_BACKEND_AVX512BF16},
                                     {"amx", HPS_BACKEND_AMX},
+                                    {"cuda", HPS_BACKEND_CUDA},
                                     {NULL, 0}};
 static const hps_word methods[] = {
     {"none", HPS_ENSEMBLE_NONE}, {"bagging", HPS_ENSEMBLE_BAGGING}, {"boosting", HPS_ENSEMBLE_BOOSTING}, {NULL, 0}};

@@ -16,8 +16,12 @@ extern const hps_kernels hps_kernels_ref_avx2, hps_fast_kernels_avx2;
 extern const hps_kernels hps_kernels_ref_avx512, hps_fast_kernels_avx512;
 extern const hps_kernels hps_fast_kernels_avx512vnni, hps_fast_kernels_avx512bf16, hps_fast_kernels_amx;
 #endif
+#ifdef HPS_CUDA
+extern const hps_kernels hps_cuda_kernels;
+bool hps_cuda_is_there(void);
+#endif
 
-/* What a CPU may have, beyond the base. */
+/* What a machine may have, beyond the base. */
 enum { AVX2 = 1, AVX512 = 2, VNNI = 4, BF16 = 8, AMX = 16 };
 
 /* Every table that was compiled, and what it needs. */
@@ -78,12 +82,21 @@ static unsigned cpu_has(void)
 
 #endif
 
+const hps_kernels *hps_kernels_device(void)
+{
+#ifdef HPS_CUDA
+    return hps_cuda_is_there() ? &hps_cuda_kernels : NULL;
+#else
+    return NULL;
+#endif
+}
+
 int hps_kernels_all(const hps_kernels *all[HPS_KERNELS_MAX])
 {
     const unsigned has = cpu_has();
     int count = 0;
 
-    _Static_assert((int)TABLES <= (int)HPS_KERNELS_MAX, "more kernels than hps_kernels_all returns");
+    _Static_assert((int)TABLES < (int)HPS_KERNELS_MAX, "more kernels than hps_kernels_all returns");
     for (int i = 0; i < TABLES; i++) {
         if ((table[i].needs & ~has) == 0) {
             all[count++] = table[i].kernels;
@@ -136,13 +149,13 @@ hps_status hps_kernels_choose(hps_backend backend, const hps_kernels **kernels)
 {
     const hps_kernels *all[HPS_KERNELS_MAX];
     const int count = hps_kernels_all(all);
-    char has[96] = "";
+    char has[112] = "";
 
     if (backend == HPS_BACKEND_AUTO) {
         *kernels = fastest(count, all);
         return HPS_OK;
     }
-    *kernels = NULL;
+    *kernels = backend == HPS_BACKEND_CUDA ? hps_kernels_device() : NULL;
     for (int i = 0; i < count; i++) {
         if (is(all[i], backend)) {
             *kernels = all[i]; /* of ref: for the best instruction set */
@@ -150,6 +163,19 @@ hps_status hps_kernels_choose(hps_backend backend, const hps_kernels **kernels)
             const size_t length = strlen(has);
             snprintf(has + length, sizeof(has) - length, ", %s", all[i]->name);
         }
+    }
+    if (*kernels == NULL && backend == HPS_BACKEND_CUDA) {
+#ifdef HPS_CUDA
+        return hps_fail(HPS_ECONFIG,
+                        "kernels.backend: cuda, but no GPU that it can use is found here (nvidia-smi lists them); this "
+                        "machine can run auto, ref%s",
+                        has);
+#else
+        return hps_fail(HPS_ECONFIG,
+                        "kernels.backend: cuda, but this program was built without it (make CUDA=1, with nvcc on the "
+                        "PATH or CUDA_HOME set); it can run auto, ref%s",
+                        has);
+#endif
     }
     if (*kernels == NULL) {
         return hps_fail(HPS_ECONFIG, "kernels.backend: this CPU cannot run %s; it can run auto, ref%s",

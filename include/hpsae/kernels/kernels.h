@@ -14,6 +14,7 @@
 #define HPSAE_KERNELS_KERNELS_H
 
 #include "hpsae/base/candidate.h"
+#include "hpsae/base/memory.h"
 #include "hpsae/base/status.h"
 #include "hpsae/config/config.h"
 
@@ -110,6 +111,37 @@ typedef struct {
 
 typedef struct hps_workspace hps_workspace;
 
+/*
+ * What a step does between the kernels, where the host had better not touch a batch's arrays.  Each gives the bits of the
+ * host's loop named beside it.
+ */
+typedef struct {
+    /* y = x - b, y_norm at least |y| (centre, model/select.c); x [B, ld] is the host's, y [B, ld] the device's. */
+    void (*centre)(hps_workspace *ws, int64_t B, int64_t d, int64_t ld, const float *x, const float *b, float *y,
+                   float *y_norm);
+    /* hps_slots_compact. */
+    void (*compact)(hps_workspace *ws, int64_t B, int64_t k, int64_t keep, hps_slots *slots, float *z_sum);
+    /* bound = hps_residual_bound(y_norm or 0, z_sum), on top of `more` if not NULL; scale = hps_fixed_scale(bound). */
+    void (*scales)(hps_workspace *ws, int64_t B, const float *y_norm, const float *z_sum, const double *more,
+                   double *bound, double *scale);
+    /* dz from dz_fixed (hps_slots_sum_dz); sum [B] of |dz| over a token's slots, in order (hps_slots_bound). */
+    void (*take_dz)(hps_workspace *ws, int64_t B, const double *scale, hps_slots *slots, double *sum);
+    /* hps_bucket_fill; hps_latent_sums. */
+    void (*fill_bucket)(hps_workspace *ws, int64_t B, int64_t n, const hps_slots *slots, hps_bucket *bucket);
+    void (*latent_sums)(hps_workspace *ws, int64_t n, int families, const hps_family family[2], float *parallel,
+                        float *bias_gradient);
+    /* counters[i] = tokens for latents among a token's first_slots first slots, below 0: all (count_fired, model/step.c). */
+    void (*fired)(hps_workspace *ws, int64_t B, int64_t n, const hps_slots *slots, int64_t first_slots, int64_t tokens,
+                  int64_t *counters);
+    /* mean = fma(weight, value - mean, mean) (average, model/step.c). */
+    void (*average)(hps_workspace *ws, int64_t count, float weight, const float *value, float *mean);
+    /* Adam of m numbers, the gradient times a->factor (update_bias, model/step_update.c). */
+    void (*adam)(hps_workspace *ws, const hps_adam *a, int64_t m, const float *gradient, const hps_state *state);
+} hps_batch_kernels;
+
+/* A bound on |xhat - x| of a token of norm y_norm whose values sum to z_sum; decoder rows have norm 1. */
+#define HPS_RESIDUAL_BOUND(y_norm, z_sum) (1.02 * ((double)(y_norm) + (double)(z_sum)))
+
 /* Sizes that a workspace must serve. */
 typedef struct {
     int64_t B, d, k_max; /* tokens a call, columns, slots a token of the widest selection */
@@ -120,6 +152,20 @@ typedef struct {
 typedef struct {
     const char *name; /* "ref", or what the screen runs on: "portable", "avx2", "avx512", "avx512vnni", ... */
     const char *isa;  /* what it was compiled for: of ref "base", "avx2", "avx512"; else the name */
+
+    /*
+     * Where the arrays that the kernels are given come from (hps_memory_use); NULL: anywhere.  Pointers to single numbers
+     * (*square, *row_norm) may always be to the host's own.
+     */
+    const hps_memory_source *memory;
+
+    /*
+     * Takes a device for this process, number `rank` of `ranks` on its node that do so; before any memory or workspace.
+     * NULL: there is nothing to take.  HPS_ECONFIG when there are fewer devices than ranks.
+     */
+    hps_status (*bind)(int rank, int ranks);
+
+    const hps_batch_kernels *batch; /* NULL: the host's loops do it */
 
     /* Creates a workspace; destroy takes its address and sets NULL.  HPS_ENOMEM. */
     hps_status (*workspace_create)(const hps_workspace_size *size, hps_workspace **workspace);
@@ -234,8 +280,12 @@ typedef struct {
  */
 hps_status hps_kernels_choose(hps_backend backend, const hps_kernels **kernels);
 
-/* Local.  Every table that this CPU can run, the base reference first; returns how many. */
-enum { HPS_KERNELS_MAX = 9 };
+/* Local.  Every table that this CPU can run, the base reference first; returns how many, at most HPS_KERNELS_MAX - 1. */
+enum { HPS_KERNELS_MAX = 10 };
 int hps_kernels_all(const hps_kernels *all[HPS_KERNELS_MAX]);
+
+/* Local.  The table of the kernels that run on this machine's GPU, whose arrays must come from its memory; NULL if there is
+ * none. */
+const hps_kernels *hps_kernels_device(void);
 
 #endif
