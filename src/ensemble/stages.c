@@ -3,6 +3,7 @@
 #include "hpsae/base/file.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/model/checkpoint.h"
+#include "hpsae/model/device.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -59,7 +60,7 @@ static hps_status load(const hps_ensemble_training *t, int64_t B, hps_stages *s)
     const hps_kernels *kernels;
 
     HPS_TRY(hps_grid_create(t->world, (int)t->config->train.groups, &s->grid));
-    HPS_TRY(hps_agree(t->world, hps_kernels_choose(t->config->kernels.backend, &kernels)));
+    HPS_TRY(hps_agree(t->world, hps_device_without(t->config->kernels.backend, &kernels)));
     /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     HPS_TRY(hps_agree(t->world, HPS_ALLOC(&s->model, s->to - s->from, "stages")));
     for (int j = s->from; j < s->to; j++) {

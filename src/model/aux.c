@@ -9,18 +9,18 @@ static hps_status allocate(const hps_forward *f, hps_aux *aux)
     const hps_model *m = f->model;
     const int64_t B = f->B;
 
-    HPS_TRY(HPS_ALLOC(&aux->rows, m->shard.own, "dead latents"));
-    HPS_TRY(HPS_ALLOC(&aux->slots.first, B + 1, "AuxK slots"));
+    HPS_TRY(HPS_ALLOC_BOTH(&aux->rows, m->shard.own, "dead latents"));
+    HPS_TRY(HPS_ALLOC_BOTH(&aux->slots.first, B + 1, "AuxK slots"));
     HPS_TRY(HPS_ALLOC(&aux->slots.slot, B * aux->k, "AuxK slots"));
     HPS_TRY(HPS_ALLOC(&aux->slots.dz_fixed, hps_topk_room(B, aux->k, f->grid->P), "AuxK slots"));
     HPS_TRY(HPS_ALLOC(&aux->slots.dz, B * aux->k, "AuxK slots"));
     HPS_TRY(hps_bucket_create(m->shard.n, B * aux->k, f->threads, &aux->bucket));
     HPS_TRY(HPS_ALLOC(&aux->R, B * m->ldd, "AuxK residuals"));
-    HPS_TRY(HPS_ALLOC(&aux->z_sum, B, "AuxK sums"));
-    HPS_TRY(HPS_ALLOC(&aux->bound, B, "AuxK sums"));
-    HPS_TRY(HPS_ALLOC(&aux->scale, B, "AuxK sums"));
-    HPS_TRY(HPS_ALLOC(&aux->sum, m->ldd, "AuxK sums"));
-    return HPS_ALLOC(&aux->square, m->ldd, "AuxK sums");
+    HPS_TRY(HPS_ALLOC_BOTH(&aux->z_sum, B, "AuxK sums"));
+    HPS_TRY(HPS_ALLOC_BOTH(&aux->bound, B, "AuxK sums"));
+    HPS_TRY(HPS_ALLOC_BOTH(&aux->scale, B, "AuxK sums"));
+    HPS_TRY(HPS_ALLOC_BOTH(&aux->sum, m->ldd, "AuxK sums"));
+    return HPS_ALLOC_BOTH(&aux->square, m->ldd, "AuxK sums");
 }
 
 hps_status hps_aux_create(const hps_forward *forward, int64_t k, hps_aux **aux)
@@ -88,7 +88,10 @@ void hps_aux_forward(hps_aux *aux, hps_forward *f, int64_t B, int64_t dead_token
     }
     const hps_topk_rows dead = {count, aux->rows};
     hps_topk_select(f, &dead, B, aux->k, &aux->topk, &aux->slots, aux->z_sum);
-    for (int64_t t = 0; t < B; t++) {
+    if (f->kernels->batch != NULL) {
+        f->kernels->batch->scales(f->ws, B, NULL, aux->z_sum, main_bound, aux->bound, aux->scale);
+    }
+    for (int64_t t = 0; f->kernels->batch == NULL && t < B; t++) {
         aux->bound[t] = main_bound[t] + hps_residual_bound(0, aux->z_sum[t]);
         aux->scale[t] = hps_fixed_scale(aux->bound[t]);
     }

@@ -193,7 +193,7 @@ static hps_status add_prefixes(pass *p, int64_t B)
         const bool begins = i == 0;
         fill_group(p, B, begins ? 0 : m->prefix[i - 1], m->prefix[i]);
         f->kernels->decode(f->ws, B, m->shard.w, m->ldd, m->role[HPS_VALUE].W_dec, &p->group, -1, begins ? -1 : 1,
-                           begins ? m->lde : m->ldd, begins ? f->y + m->shard.c0 : f->R, f->scale, false, f->R);
+                           begins ? m->lde : m->ldd, begins ? f->centred + m->shard.c0 : f->R, f->scale, false, f->R);
         hps_error_sums_residuals(&p->sums, f, B, f->R, CURVE + p->r->points + i);
     }
     return HPS_OK;

@@ -36,7 +36,7 @@ static void add(int64_t w, const double *from, double *to)
 void hps_error_sums_inputs(hps_error_sums *s, const hps_forward *f, int64_t B)
 {
     const hps_model *m = f->model;
-    const float *y = f->y + m->shard.c0;
+    const float *y = f->centred + m->shard.c0;
 
     f->kernels->column_sums(f->ws, B, s->w, m->lde, y, m->lde, y, s->sum, s->square);
     add(s->w, s->sum, s->y);

@@ -51,17 +51,22 @@ static hps_status allocate(hps_forward *f, const hps_forward_options *o)
         HPS_TRY(hps_topk_again_create(f->B, m->lde, o->k_max, &f->again));
     }
     HPS_TRY(HPS_ALLOC(&f->latent, m->shard.own, "latent numbers"));
-    HPS_TRY(HPS_ALLOC(&f->y, f->B * m->lde, "batch of activations"));
-    HPS_TRY(HPS_ALLOC(&f->y_norm, f->grid->P * ((f->B + f->grid->P - 1) / f->grid->P), "norms of activations"));
-    HPS_TRY(HPS_ALLOC(&f->z_sum, f->B, "sums of values"));
-    HPS_TRY(HPS_ALLOC(&f->scale, f->B, "scales"));
-    HPS_TRY(HPS_ALLOC(&f->slots.first, f->B + 1, "slots"));
+    HPS_TRY(HPS_ALLOC_BOTH(&f->y, f->B * m->lde, "batch of activations"));
+    HPS_TRY(HPS_ALLOC_BOTH(&f->y_norm, f->grid->P * ((f->B + f->grid->P - 1) / f->grid->P), "norms of activations"));
+    HPS_TRY(HPS_ALLOC_BOTH(&f->z_sum, f->B, "sums of values"));
+    HPS_TRY(HPS_ALLOC_BOTH(&f->scale, f->B, "scales"));
+    HPS_TRY(HPS_ALLOC_BOTH(&f->slots.first, f->B + 1, "slots"));
     HPS_TRY(HPS_ALLOC(&f->slots.slot, f->capacity, "slots"));
     HPS_TRY(HPS_ALLOC(&f->slots.dz_fixed, room > f->capacity ? room : f->capacity, "slots"));
     HPS_TRY(HPS_ALLOC(&f->slots.dz, f->capacity, "slots"));
     HPS_TRY(HPS_ALLOC(&f->R, f->B * m->ldd, "residuals"));
+    if (f->kernels->batch != NULL) {
+        HPS_TRY(HPS_ALLOC(&f->apart, f->B * m->lde, "batch of activations"));
+        HPS_TRY(HPS_ALLOC_BOTH(&f->bound, f->B, "bounds"));
+    }
+    f->centred = f->apart != NULL ? f->apart : f->y;
     if (serves(o, HPS_PICK_GRADIENT)) {
-        HPS_TRY(HPS_ALLOC(&f->g, f->B * m->lde, "batch of gradients"));
+        HPS_TRY(HPS_ALLOC_BOTH(&f->g, f->B * m->lde, "batch of gradients"));
     }
     if (o->rules >> HPS_PICK_BATCH != 0) {
         HPS_TRY(hps_searcher_create(f, serves(o, HPS_PICK_GRADIENT), &f->searcher));
@@ -115,6 +120,8 @@ void hps_forward_destroy(hps_forward **forward)
     }
     HPS_FREE(&f->latent);
     HPS_FREE(&f->y);
+    HPS_FREE(&f->apart);
+    HPS_FREE(&f->bound);
     HPS_FREE(&f->g);
     hps_searcher_destroy(&f->searcher);
     HPS_FREE(&f->y_norm);
@@ -154,10 +161,13 @@ void hps_forward_decode(hps_forward *f, int64_t B, int64_t first_slots, bool dz)
     const hps_model *m = f->model;
     const double begin = omp_get_wtime();
 
-    for (int64_t t = 0; dz && t < B; t++) {
+    if (dz && f->kernels->batch != NULL) {
+        f->kernels->batch->scales(f->ws, B, f->y_norm, f->z_sum, NULL, f->bound, f->scale);
+    }
+    for (int64_t t = 0; dz && f->kernels->batch == NULL && t < B; t++) {
         f->scale[t] = hps_fixed_scale(hps_residual_bound(f->y_norm[t], f->z_sum[t]));
     }
     f->kernels->decode(f->ws, B, m->shard.w, m->ldd, m->role[HPS_VALUE].W_dec, &f->slots, first_slots, -1, m->lde,
-                       f->y + m->shard.c0, f->scale, dz, f->R);
+                       f->centred + m->shard.c0, f->scale, dz, f->R);
     f->seconds_decode = omp_get_wtime() - begin;
 }

@@ -48,7 +48,7 @@ static void add_norms(hps_forward *f, int64_t B, int64_t *fixed, double *input, 
 #pragma omp parallel for schedule(static) num_threads(f->threads)
     for (int64_t t = 0; t < B; t++) {
         float *r = f->R + t * m->ldd;
-        const float *y = f->y + t * m->lde + m->shard.c0;
+        const float *y = f->centred + t * m->lde + m->shard.c0;
         for (int64_t j = 0; j < m->shard.w; j++) {
             r[j] += y[j];
         }
@@ -58,7 +58,7 @@ static void add_norms(hps_forward *f, int64_t B, int64_t *fixed, double *input, 
     }
     hps_sum_fixed(f->grid->model, fixed, B);
     for (int64_t t = 0; t < B; t++) {
-        const float *y = f->y + t * m->lde;
+        const float *y = f->centred + t * m->lde;
         *output += sqrt(hps_from_fixed(fixed[t], f->scale[t]));
         *input += sqrt((double)hps_dot(m->shard.d, y, y));
     }

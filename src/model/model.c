@@ -81,7 +81,7 @@ static hps_status create_arrays(hps_model *model, unsigned roles)
         }
     }
     if (roles & 1u << HPS_MOMENT1) {
-        HPS_TRY(HPS_ALLOC(&model->fired, model->shard.n, "dead counters"));
+        HPS_TRY(HPS_ALLOC_BOTH(&model->fired, model->shard.n, "dead counters"));
     }
     return HPS_OK;
 }

@@ -29,9 +29,9 @@ hps_status hps_nest_create(const hps_nest_options *options, int64_t B, int64_t s
     if (nest->most == 1) {
         return HPS_OK;
     }
-    HPS_TRY(HPS_ALLOC(&nest->nesting.weight, slots, "weights of the objective"));
-    HPS_TRY(HPS_ALLOC(&nest->nesting.row, slots, "weights of the objective"));
-    return HPS_ALLOC(&nest->nesting.bias_weight, B, "weights of the objective");
+    HPS_TRY(HPS_ALLOC_BOTH(&nest->nesting.weight, slots, "weights of the objective"));
+    HPS_TRY(HPS_ALLOC_BOTH(&nest->nesting.row, slots, "weights of the objective"));
+    return HPS_ALLOC_BOTH(&nest->nesting.bias_weight, B, "weights of the objective");
 }
 
 void hps_nest_destroy(hps_nest *nest)

@@ -21,6 +21,11 @@ static void centre(hps_forward *f, int64_t B)
     const hps_model *m = f->model;
     const float *b = m->role[HPS_VALUE].b;
 
+    if (f->kernels->batch != NULL) {
+        f->kernels->batch->centre(f->ws, B, m->shard.d, m->lde, f->y, b, f->centred, f->y_norm);
+        return;
+    }
+
 #pragma omp parallel for schedule(static) num_threads(f->threads)
     for (int64_t t = 0; t < B; t++) {
         float *y = f->y + t * m->lde;
@@ -37,6 +42,10 @@ static void take_norms(hps_forward *f, int64_t B, MPI_Request *request)
     const int64_t share = (B + f->grid->P - 1) / f->grid->P, first = f->grid->p * share;
     const int64_t end = first + share < B ? first + share : B;
 
+    *request = MPI_REQUEST_NULL;
+    if (f->kernels->batch != NULL) { /* they came with y */
+        return;
+    }
 #pragma omp parallel for schedule(static) num_threads(f->threads)
     for (int64_t t = first; t < end; t++) {
         const float *y = f->y + t * m->lde;
@@ -46,7 +55,6 @@ static void take_norms(hps_forward *f, int64_t B, MPI_Request *request)
         }
         f->y_norm[t] = (float)sqrt(square) * 1.000001f;
     }
-    *request = MPI_REQUEST_NULL;
     if (f->grid->P > 1) {
         HPS_MPI(MPI_Iallgather(MPI_IN_PLACE, 0, MPI_FLOAT, f->y_norm, hps_count(share), MPI_FLOAT, f->grid->model,
                                request));

@@ -13,7 +13,7 @@ int64_t hps_search(hps_forward *f, MPI_Comm comm, int64_t from, int64_t B, int64
 {
     const double begin = omp_get_wtime();
     hps_searcher *s = f->searcher;
-    int64_t count = f->kernels->encode_above(f->ws, &f->encoder, B, f->model->lde, f->y + from * f->model->lde, k,
+    int64_t count = f->kernels->encode_above(f->ws, &f->encoder, B, f->model->lde, f->centred + from * f->model->lde, k,
                                              ratio, s->floor, s->capacity, s->hit);
 
     f->seconds_encode += omp_get_wtime() - begin;
@@ -229,9 +229,9 @@ hps_status hps_searcher_create(const hps_forward *f, bool gradient, hps_searcher
     HPS_TRY(HPS_ALLOC(searcher, 1, "selection"));
     hps_searcher *s = *searcher;
     s->capacity = f->capacity;
-    HPS_TRY(HPS_ALLOC(&s->hit, s->capacity, "selection"));
+    HPS_TRY(HPS_ALLOC_BOTH(&s->hit, s->capacity, "selection"));
     HPS_TRY(HPS_ALLOC(&s->value, s->capacity, "selection"));
-    HPS_TRY(HPS_ALLOC(&s->floor, f->B, "selection"));
+    HPS_TRY(HPS_ALLOC_BOTH(&s->floor, f->B, "selection"));
     HPS_TRY(HPS_ALLOC(&s->count, f->B, "selection"));
     if (f->grid->P > 1) {
         HPS_TRY(HPS_ALLOC(&s->list, s->capacity, "selection"));
@@ -242,7 +242,7 @@ hps_status hps_searcher_create(const hps_forward *f, bool gradient, hps_searcher
     }
     s->group = f->B;
     HPS_TRY(HPS_ALLOC(&s->g_norm, f->B, "selection by gradient"));
-    HPS_TRY(HPS_ALLOC(&s->ratio, f->B, "selection by gradient"));
+    HPS_TRY(HPS_ALLOC_BOTH(&s->ratio, f->B, "selection by gradient"));
     HPS_TRY(HPS_ALLOC(&s->score, f->B, "selection by gradient"));
     return HPS_ALLOC(&s->picked, f->B * f->k, "selection by gradient");
 }

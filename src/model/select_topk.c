@@ -77,7 +77,7 @@ static void select_shares(const selection *s)
     for (int64_t j = 0; j < pieces; j++) {
         const int64_t first = s->B * j / pieces, count = s->B * (j + 1) / pieces - first;
         hps_candidate *top = s->slots->slot + first * k;
-        encode(s, count, f->y + first * f->model->lde, share, top);
+        encode(s, count, f->centred + first * f->model->lde, share, top);
         for (int64_t t = 0; t < count; t++) {
             f->again.last[first + t] = top[(t + 1) * share - 1];
         }
@@ -97,7 +97,7 @@ static void encode_held_back(const selection *s, int64_t tokens)
     for (int64_t i = 0; i < tokens; i++) {
         const int64_t t = again->token[i];
         if (hps_merge_held_back(again->last[t], k, s->slots->slot + t * k)) {
-            memcpy(again->y + mine++ * lde, f->y + t * lde, (size_t)lde * sizeof(*f->y));
+            memcpy(again->y + mine++ * lde, f->centred + t * lde, (size_t)lde * sizeof(*f->y));
         }
     }
     encode(s, mine, again->y, k, again->top);
@@ -177,11 +177,15 @@ void hps_topk_select(hps_forward *f, const hps_topk_rows *rows, int64_t B, int64
         *topk = (hps_topk){.k = k, .share = hps_topk_share(k, P)};
     }
     if (P == 1) {
-        encode(&s, B, f->y, k, slots->slot);
+        encode(&s, B, f->centred, k, slots->slot);
     } else {
         select_shares(&s);
         settle_doubts(&s);
         adapt(topk, B, P);
     }
-    hps_slots_compact(B, k, k, slots, z_sum);
+    if (f->kernels->batch != NULL) {
+        f->kernels->batch->compact(f->ws, B, k, k, slots, z_sum);
+    } else {
+        hps_slots_compact(B, k, k, slots, z_sum);
+    }
 }

@@ -84,7 +84,7 @@ static void fill_system(const measurement *m, int64_t t, int64_t *out)
 {
     const hps_model *model = m->f->model;
     const hps_candidate *slot = m->f->slots.slot + m->f->slots.first[t];
-    const float *W_dec = model->role[HPS_VALUE].W_dec, *y = m->f->y + t * model->lde + model->shard.c0;
+    const float *W_dec = model->role[HPS_VALUE].W_dec, *y = m->f->centred + t * model->lde + model->shard.c0;
     const double gram = scale_of_gram(m), right = scale_of_right(m, t);
     const int64_t K = slots_of(m, t), w = model->shard.w;
     int64_t *c = out + K * (K + 1) / 2;

@@ -125,3 +125,16 @@ hps_slot_bounds hps_slots_bound(int64_t B, const hps_slots *slots, const float *
     }
     return bound;
 }
+
+hps_slot_bounds hps_slots_bound_of_sums(int64_t B, const double *dz, const float *y_norm, const float *z_sum,
+                                        const double *residual_bound)
+{
+    hps_slot_bounds bound = {0};
+
+    for (int64_t t = 0; t < B; t++) {
+        bound.dz += dz[t];
+        bound.y_dz += (double)y_norm[t] * dz[t];
+        bound.R_z += residual_bound[t] * (double)z_sum[t];
+    }
+    return bound;
+}

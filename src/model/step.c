@@ -27,7 +27,10 @@ static void decode(hps_trainer *t)
     if (nested) {
         hps_nest_fill(&t->nest, B, t->options.threads, &f->slots);
     }
-    for (int64_t q = 0; q < B; q++) {
+    if (t->kernels->batch != NULL) {
+        t->kernels->batch->scales(f->ws, B, f->y_norm, f->z_sum, NULL, t->bound, f->scale);
+    }
+    for (int64_t q = 0; q < B && t->kernels->batch == NULL; q++) {
         t->bound[q] = hps_residual_bound(f->y_norm[q], f->z_sum[q]);
         f->scale[q] = hps_fixed_scale(t->bound[q]);
     }
@@ -35,8 +38,8 @@ static void decode(hps_trainer *t)
     t->kernels->column_sums(f->ws, B, w, m->ldd, f->R, m->ldd, f->R, t->sum, t->square);
     if (nested) {
         t->kernels->nested(f->ws, B, w, m->ldd, m->role[HPS_VALUE].W_dec, &f->slots, &t->nest.nesting, t->nest.main,
-                           m->lde, f->y + m->shard.c0, f->scale, f->R, t->S);
-        t->kernels->column_sums(f->ws, B, w, m->ldd, t->S, m->lde, f->y + m->shard.c0, t->S_sum, t->S_y);
+                           m->lde, f->centred + m->shard.c0, f->scale, f->R, t->S);
+        t->kernels->column_sums(f->ws, B, w, m->ldd, t->S, m->lde, f->centred + m->shard.c0, t->S_sum, t->S_y);
     } else {
         memcpy(t->S_sum, t->sum, (size_t)w * sizeof(*t->sum));
     }
@@ -93,6 +96,17 @@ static hps_status batch_sums(hps_trainer *t, bool has_aux, double *flag)
                         (long long)m->step + 1);
     }
     return HPS_OK;
+}
+
+/* The slots' gradients over all columns, of the main family (0) or AuxK's (1). */
+static void sum_dz(const hps_trainer *t, int family, const double *scale, hps_slots *slots)
+{
+    if (t->kernels->batch == NULL) {
+        hps_slots_sum_dz(t->grid->model, t->B, scale, t->options.threads, slots);
+        return;
+    }
+    hps_sum_fixed(t->grid->model, slots->dz_fixed, slots->first[t->B]);
+    t->kernels->batch->take_dz(t->forward->ws, t->B, scale, slots, t->dz_sum[family]);
 }
 
 /* Of this data group: sum of z dz, and active latents. */
@@ -184,6 +198,10 @@ static void count_fired(hps_trainer *t)
         count_fired_of_groups(t);
         return;
     }
+    if (t->kernels->batch != NULL) {
+        t->kernels->batch->fired(t->forward->ws, t->B, m->shard.n, slots, t->nest.main, m->tokens, m->fired);
+        return;
+    }
     for (int64_t q = 0; q < t->B; q++) {
         for (int64_t s = slots->first[q]; s < slots->first[q] + main_slots(t, q); s++) {
             m->fired[slots->slot[s].latent] = m->tokens;
@@ -202,6 +220,10 @@ static void average(hps_trainer *t)
         const hps_tensor_layout layout = hps_model_layout(m, (hps_tensor)tensor);
         float *mean = hps_model_tensor(m, HPS_AVERAGE, (hps_tensor)tensor);
         const float *value = hps_model_tensor(m, HPS_VALUE, (hps_tensor)tensor);
+        if (t->kernels->batch != NULL) {
+            t->kernels->batch->average(t->forward->ws, layout.local_rows * layout.ld, weight, value, mean);
+            continue;
+        }
 #pragma omp parallel for schedule(static) num_threads(t->options.threads)
         for (int64_t i = 0; i < layout.local_rows * layout.ld; i++) {
             mean[i] = fmaf(weight, value[i] - mean[i], mean[i]);
@@ -240,9 +262,9 @@ hps_status hps_trainer_step(hps_trainer *t, double *flag, hps_step_report *repor
 
     begin = omp_get_wtime();
     HPS_TRY(batch_sums(t, has_aux, flag));
-    hps_slots_sum_dz(t->grid->model, t->B, f->scale, o->threads, &f->slots);
+    sum_dz(t, 0, f->scale, &f->slots);
     if (has_aux) {
-        hps_slots_sum_dz(t->grid->model, t->B, t->aux->scale, o->threads, &t->aux->slots);
+        sum_dz(t, 1, t->aux->scale, &t->aux->slots);
     }
     report->seconds[HPS_PHASE_COMM] = omp_get_wtime() - begin;
     describe(t, has_aux, report);

@@ -59,8 +59,11 @@ static hps_update plan_update(hps_trainer *t, bool has_aux)
                          .c = t->error_variance > 0 ? (float)(o->aux_coefficient * 2 / t->error_variance) : 0};
     }
     for (int i = 0; i < u.families; i++) {
-        const hps_slot_bounds b = hps_slots_bound(t->B, u.family[i].slots, f->y_norm, i == 0 ? f->z_sum : t->aux->z_sum,
-                                                  i == 0 ? t->bound : t->aux->bound);
+        const float *z_sum = i == 0 ? f->z_sum : t->aux->z_sum;
+        const double *bound = i == 0 ? t->bound : t->aux->bound;
+        const hps_slot_bounds b = t->dz_sum[i] != NULL
+                                      ? hps_slots_bound_of_sums(t->B, t->dz_sum[i], f->y_norm, z_sum, bound)
+                                      : hps_slots_bound(t->B, u.family[i].slots, f->y_norm, z_sum, bound);
         const double c = (double)u.family[i].c;
         total[0] += c * (b.R_z + b.y_dz + b.dz);
         total[1] += c * b.dz * (double)t->row_norm;
@@ -99,11 +102,11 @@ static void update_encoder(hps_trainer *t, const hps_update *u, const hps_state 
     float row_norm;
 
     if (t->sums == NULL) {
-        t->kernels->update_encoder(f->ws, u, &f->encoder, m->lde, f->y, t->bias_gradient, W_enc, b_enc, square, column,
-                                   &row_norm);
+        t->kernels->update_encoder(f->ws, u, &f->encoder, m->lde, f->centred, t->bias_gradient, W_enc, b_enc, square,
+                                   column, &row_norm);
     } else {
-        hps_group_update_encoder(t->sums, t->kernels, f->ws, u, &f->encoder, m->lde, f->y, t->bias_gradient, W_enc,
-                                 b_enc, square, column, &row_norm);
+        hps_group_update_encoder(t->sums, t->kernels, f->ws, u, &f->encoder, m->lde, f->centred, t->bias_gradient,
+                                 W_enc, b_enc, square, column, &row_norm);
     }
     if (u->apply) {
         f->encoder.row_norm = row_norm;
@@ -188,6 +191,11 @@ static void update_bias(hps_trainer *t, const hps_adam *a)
 {
     hps_model *m = t->model;
 
+    if (t->kernels->batch != NULL) {
+        const hps_state b = {m->role[HPS_VALUE].b, m->role[HPS_MOMENT1].b, m->role[HPS_MOMENT2].b};
+        t->kernels->batch->adam(t->forward->ws, a, m->shard.d, t->b_gradient, &b);
+        return;
+    }
     for (int64_t j = 0; j < m->shard.d; j++) {
         const float g = t->b_gradient[j] * a->factor;
         float *m1 = m->role[HPS_MOMENT1].b + j, *m2 = m->role[HPS_MOMENT2].b + j;
@@ -214,6 +222,28 @@ static hps_status unit_rows(hps_trainer *t, const hps_update *u)
     return HPS_OK;
 }
 
+/* The slots by latent, and what they sum to there. */
+static void sort_slots(hps_trainer *t, const hps_update *u, bool has_aux)
+{
+    const hps_batch_kernels *batch = t->kernels->batch;
+    const int64_t n = t->model->shard.n;
+    hps_workspace *ws = t->forward->ws;
+
+    if (batch != NULL) {
+        batch->fill_bucket(ws, t->B, n, &t->forward->slots, &t->bucket);
+        if (has_aux) {
+            batch->fill_bucket(ws, t->B, n, &t->aux->slots, &t->aux->bucket);
+        }
+        batch->latent_sums(ws, n, u->families, u->family, t->parallel, t->bias_gradient);
+        return;
+    }
+    hps_bucket_fill(t->B, n, &t->forward->slots, &t->bucket);
+    if (has_aux) {
+        hps_bucket_fill(t->B, n, &t->aux->slots, &t->aux->bucket);
+    }
+    hps_latent_sums(n, u->families, u->family, t->options.threads, t->parallel, t->bias_gradient);
+}
+
 hps_status hps_trainer_update(hps_trainer *t, bool has_aux, hps_step_report *report)
 {
     const hps_model *m = t->model;
@@ -222,11 +252,7 @@ hps_status hps_trainer_update(hps_trainer *t, bool has_aux, hps_step_report *rep
     double begin = omp_get_wtime();
     hps_update u = plan_update(t, has_aux);
 
-    hps_bucket_fill(t->B, m->shard.n, &t->forward->slots, &t->bucket);
-    if (has_aux) {
-        hps_bucket_fill(t->B, m->shard.n, &t->aux->slots, &t->aux->bucket);
-    }
-    hps_latent_sums(m->shard.n, u.families, u.family, t->options.threads, t->parallel, t->bias_gradient);
+    sort_slots(t, &u, has_aux);
     if (t->sums != NULL) {
         t->sums->seconds = 0;
         hps_group_sums_floats(t->sums, m->shard.n, t->parallel);

@@ -40,7 +40,7 @@ static hps_status allocate_nested(hps_trainer *t, int64_t slots)
     t->chunk = width > least ? width : least;
     t->chunk = t->chunk < m->ldd ? t->chunk : (m->ldd + HPS_BLOCK - 1) / HPS_BLOCK * HPS_BLOCK;
     HPS_TRY(HPS_ALLOC(&t->S, B * m->ldd, "suffix vectors"));
-    HPS_TRY(HPS_ALLOC(&t->S_y, m->ldd, "column sums"));
+    HPS_TRY(HPS_ALLOC_BOTH(&t->S_y, m->ldd, "column sums"));
     return HPS_ALLOC(levels <= FEW_LEVELS ? &t->suffix : &t->S_sums, rows * t->chunk, "suffix vectors");
 }
 
@@ -59,15 +59,18 @@ static hps_status allocate(hps_trainer *t, int64_t k)
         HPS_TRY(hps_group_update_create(t->grid, &m->shard, m->lde, m->ldd, &t->sums));
         HPS_TRY(HPS_ALLOC(&t->fired, (n + 63) / 64, "latents that fired"));
     }
-    HPS_TRY(HPS_ALLOC(&t->S_sum, m->ldd, "column sums"));
-    HPS_TRY(HPS_ALLOC(&t->bound, B, "residual bounds"));
-    HPS_TRY(HPS_ALLOC(&t->sum, m->ldd, "column sums"));
-    HPS_TRY(HPS_ALLOC(&t->square, m->ldd, "column sums"));
+    HPS_TRY(HPS_ALLOC_BOTH(&t->S_sum, m->ldd, "column sums"));
+    HPS_TRY(HPS_ALLOC_BOTH(&t->bound, B, "residual bounds"));
+    HPS_TRY(HPS_ALLOC_BOTH(&t->sum, m->ldd, "column sums"));
+    HPS_TRY(HPS_ALLOC_BOTH(&t->square, m->ldd, "column sums"));
     HPS_TRY(HPS_ALLOC(&t->variance, m->ldd, "column sums"));
     HPS_TRY(HPS_ALLOC(&t->parallel, n, "latent sums"));
     HPS_TRY(HPS_ALLOC(&t->bias_gradient, n, "latent sums"));
-    HPS_TRY(HPS_ALLOC(&t->fixed, n + d + 1, "row norms"));
-    return HPS_ALLOC(&t->b_gradient, d, "gradient of b");
+    for (int i = 0; i < 2 && t->kernels->batch != NULL; i++) {
+        HPS_TRY(HPS_ALLOC_BOTH(&t->dz_sum[i], B, "slot gradients"));
+    }
+    HPS_TRY(HPS_ALLOC_BOTH(&t->fixed, n + d + 1, "row norms"));
+    return HPS_ALLOC_BOTH(&t->b_gradient, d, "gradient of b");
 }
 
 /* The most slots a token that a selection is asked for. */
@@ -133,6 +136,8 @@ void hps_trainer_destroy(hps_trainer **trainer)
     HPS_FREE(&t->S_sum);
     HPS_FREE(&t->S_y);
     HPS_FREE(&t->bound);
+    HPS_FREE(&t->dz_sum[0]);
+    HPS_FREE(&t->dz_sum[1]);
     HPS_FREE(&t->sum);
     HPS_FREE(&t->square);
     HPS_FREE(&t->variance);

@@ -25,6 +25,7 @@ struct hps_trainer {
     int64_t chunk;        /* a multiple of HPS_BLOCK */
     hps_aux *aux;         /* NULL without AuxK */
     double *bound;        /* [B] on |R| */
+    double *dz_sum[2];    /* [B] sums of |dz| of the main slots and AuxK's, where the backend has a device; else NULL */
     double *sum, *square; /* [ldd] column sums of R and R^2 */
     double *variance;     /* [ldd] */
     double *S_sum, *S_y;  /* [ldd] column sums of S and of S y; those of R for S_sum where nothing is nested */

@@ -3,6 +3,7 @@
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/model/checkpoint.h"
+#include "hpsae/model/device.h"
 #include "hpsae/model/initialise.h"
 
 #include <math.h>
@@ -307,7 +308,7 @@ hps_status hps_training_prepare(hps_training *t)
     if (t->config->train.groups != HPS_AUTO_INT) {
         HPS_TRY(hps_grid_create(t->world, (int)t->config->train.groups, &t->grid));
     }
-    HPS_TRY(hps_agree(t->world, hps_kernels_choose(t->config->kernels.backend, &t->kernels)));
+    HPS_TRY(hps_device_take(t->world, t->config->kernels.backend, &t->kernels));
     HPS_TRY(open_data(t));
     hps_status status = find_checkpoint(t, &path);
     if (status == HPS_OK) {

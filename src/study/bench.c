@@ -5,6 +5,7 @@
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/base/report.h"
+#include "hpsae/model/device.h"
 #include "hpsae/model/groups_choice.h"
 
 #include <errno.h>
@@ -41,7 +42,7 @@ static hps_status choose_size(bench *b)
                                .B = c->train.batch,
                                .groups = c->train.groups,
                                .from_store = store};
-    HPS_TRY(hps_agree(b->world, hps_kernels_choose(c->kernels.backend, &b->size.kernels)));
+    HPS_TRY(hps_device_take(b->world, c->kernels.backend, &b->size.kernels));
     if (!store) {
         return HPS_OK;
     }

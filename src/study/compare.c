@@ -11,6 +11,7 @@
 #include "hpsae/ensemble/ensemble_export.h"
 #include "hpsae/linalg/cyclic.h"
 #include "hpsae/model/checkpoint.h"
+#include "hpsae/model/device.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -187,7 +188,7 @@ static hps_status prepare(comparison *x)
         x->found.rows += x->list.item[s].n;
     }
     HPS_TRY(choose_tokens(x));
-    HPS_TRY(hps_agree(x->world, hps_kernels_choose(c->kernels.backend, &x->kernels)));
+    HPS_TRY(hps_agree(x->world, hps_device_without(c->kernels.backend, &x->kernels)));
     return hps_agree(x->world, plan_memory(x));
 }
 

@@ -6,6 +6,7 @@
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/model/checkpoint.h"
+#include "hpsae/model/device.h"
 
 #include <string.h>
 
@@ -59,7 +60,7 @@ static hps_status prepare(encoding *e)
     const hps_kernels *kernels;
 
     HPS_TRY(hps_grid_create(e->world, 1, &e->grid));
-    HPS_TRY(hps_agree(e->world, hps_kernels_choose(c->kernels.backend, &kernels)));
+    HPS_TRY(hps_device_take(e->world, c->kernels.backend, &kernels));
     HPS_TRY(hps_share_status(e->world, e->grid.p == 0 ? hps_codes_look(c->encode.output) : HPS_OK));
     HPS_TRY(hps_dataset_open(e->world, c, &c->encode.store, false, &e->dataset));
     HPS_TRY(choose_rows(e));

@@ -9,6 +9,7 @@
 #include "hpsae/ensemble/ensemble.h"
 #include "hpsae/model/checkpoint.h"
 #include "hpsae/model/dataset.h"
+#include "hpsae/model/device.h"
 #include "hpsae/model/max_cos.h"
 
 #include <math.h>
@@ -117,12 +118,12 @@ static hps_status prepare(evaluation *e)
     const hps_config *c = e->config;
 
     HPS_TRY(hps_grid_create(e->world, 1, &e->grid));
+    HPS_TRY(hps_device_take(e->world, c->kernels.backend, &e->kernels));
     HPS_TRY(hps_dataset_open(e->world, c, &c->eval.store, true, &e->dataset));
     HPS_TRY(hps_eval_rows(c, &e->dataset, &e->first, &e->rows));
     HPS_TRY(hps_model_load(&e->grid, e->path, &e->model));
     HPS_TRY(hps_dataset_fits(&e->dataset, e->path, e->model->shard.d));
     const int64_t batch = smaller(c->eval.batch, e->rows), n = e->model->shard.n;
-    HPS_TRY(hps_agree(e->world, hps_kernels_choose(c->kernels.backend, &e->kernels)));
     e->curve = smaller(c->eval.curve == HPS_AUTO_INT ? 4 * e->model->k : c->eval.curve, n);
     HPS_TRY(open_feeds(e, batch));
     HPS_TRY(open_forward(e, batch));

@@ -7,6 +7,7 @@
 #include "hpsae/base/memory.h"
 #include "hpsae/base/report.h"
 #include "hpsae/ensemble/ensemble_evaluate.h"
+#include "hpsae/model/device.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -49,7 +50,7 @@ static hps_status prepare(evaluation *e)
     HPS_TRY(hps_eval_rows(c, &e->dataset, &e->first, &e->rows));
     HPS_TRY(hps_ensemble_load(&e->grid, e->path, &e->ensemble));
     HPS_TRY(hps_dataset_fits(&e->dataset, e->path, e->ensemble->file.d));
-    HPS_TRY(hps_agree(e->world, hps_kernels_choose(c->kernels.backend, &kernels)));
+    HPS_TRY(hps_agree(e->world, hps_device_without(c->kernels.backend, &kernels)));
     const int64_t batch = c->eval.batch < e->rows ? c->eval.batch : e->rows;
     const hps_model *m = e->ensemble->model[0];
     const hps_feed_options options = {

@@ -9,6 +9,7 @@
 #include "hpsae/base/memory.h"
 #include "hpsae/base/report.h"
 #include "hpsae/model/checkpoint.h"
+#include "hpsae/model/device.h"
 #include "hpsae/model/evaluate.h"
 #include "hpsae/study/dictionaries.h"
 
@@ -133,7 +134,7 @@ static hps_status prepare(refitting *r)
     HPS_TRY(hps_dataset_open(r->world, c, &c->refit.store, false, &r->dataset));
     HPS_TRY(hps_dataset_fits(&r->dataset, r->path, r->list.item[0].d));
     HPS_TRY(choose_rows(r));
-    HPS_TRY(hps_agree(r->world, hps_kernels_choose(c->kernels.backend, &r->kernels)));
+    HPS_TRY(hps_agree(r->world, hps_device_without(c->kernels.backend, &r->kernels)));
     r->nb = hps_cyclic_block(&r->over, smaller(r->list.item[0].n, r->list.item[0].d), c->grid.block);
     return hps_agree(r->world, plan_memory(r));
 }

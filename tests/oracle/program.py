@@ -48,6 +48,11 @@ def run(ranks, *arguments, threads=1, seconds=300):
 
 def backends():
     """Names of the kernels' backends that this CPU can run, "ref" first."""
+    return [name for name in all_backends() if name != "cuda"]
+
+
+def all_backends():
+    """The same, and "cuda" where there is a GPU."""
     status, out, err = run(1, "info", "--json")
     if status != 0:
         raise RuntimeError(f"hpsae info: status {status}\n{err}")

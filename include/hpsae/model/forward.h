@@ -60,7 +60,10 @@ typedef struct {
     int64_t piece;   /* tokens whose candidates travel while the next are encoded (HPS_PICK_TOPK with several ranks) */
     int32_t *latent; /* [own] */
     hps_encoder encoder;
-    float *y;        /* [B, lde] x - b; callers put x here */
+    float *y;        /* [B, lde] callers put x here */
+    float *centred;  /* [B, lde] x - b: in place of x, or apart where the backend has a device */
+    float *apart;    /* [B, lde] that place; else NULL */
+    double *bound;   /* [B] on |R|, where the backend has a device; else NULL */
     float *g;        /* [B, lde] gradients over their RMS norm; callers put them here; only for HPS_PICK_GRADIENT */
     float *y_norm;   /* [B] at least |y| */
     float *z_sum;    /* [B] sum of the token's z */
@@ -122,7 +125,7 @@ static inline void hps_forward_beside(const hps_forward *f)
 /* Local.  A bound on |xhat - x| of a token of norm y_norm whose values sum to z_sum; decoder rows have norm 1. */
 static inline double hps_residual_bound(float y_norm, float z_sum)
 {
-    return 1.02 * ((double)y_norm + (double)z_sum);
+    return HPS_RESIDUAL_BOUND(y_norm, z_sum);
 }
 
 #endif

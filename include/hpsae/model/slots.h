@@ -43,4 +43,8 @@ typedef struct {
 hps_slot_bounds hps_slots_bound(int64_t B, const hps_slots *slots, const float *y_norm, const float *z_sum,
                                 const double *residual_bound);
 
+/* Local.  The same where each token's sum of |dz|, in slot order, is known: dz [B]. */
+hps_slot_bounds hps_slots_bound_of_sums(int64_t B, const double *dz, const float *y_norm, const float *z_sum,
+                                        const double *residual_bound);
+
 #endif
