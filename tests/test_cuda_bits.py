@@ -1,8 +1,7 @@
 #!/usr/bin/python3
 # seconds: 900
 """A training on a GPU has the bits of a CPU: every selection with every objective, with AuxK, an average, a clip and an
-evaluation; and a run that began on the one goes on on the other.  Without a GPU kernels.backend: cuda is refused in one
-line that says so.
+evaluation.  Without a GPU kernels.backend: cuda is refused in one line that says so.
 
 The dictionaries are wide enough for the screen, and once too small for it.
 """

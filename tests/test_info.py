@@ -19,7 +19,7 @@ import trained
 
 READY = {"demo": ("shuffle", "train", "eval", "export"), "tiny": ("synth", "train", "eval"),
          "synth": ("synth", "train", "eval"), "train": ("train", "eval", "export"),
-         "ensemble": ("synth", "train", "eval"), "sweep": ("synth", "sweep")}
+         "ensemble": ("synth", "train", "eval"), "sweep": ("synth", "sweep"), "nightly": ("sweep",), "nightly-small": ("sweep",)}
 
 
 def said(ranks, *arguments):

@@ -44,7 +44,7 @@ static hps_status open_point(const bundle *b, work *w)
     uint64_t hash;
 
     HPS_TRY(hps_directory_make(w->point.config->output));
-    HPS_TRY(hps_path_join(w->point.config->output, "lock", path));
+    HPS_TRY(hps_path_join(w->point.config->output, "point.lock", path));
     HPS_TRY(hps_lock_take(path, false, &w->lock, &locked));
     HPS_TRY(hps_point_read(w->point.config->output, &state, &hash));
     w->skips = locked == HPS_LOCK_BUSY || state == HPS_POINT_COMPLETE;

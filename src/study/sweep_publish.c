@@ -29,7 +29,7 @@ static void take_point(const char *output, json_t *entry, json_t *rows)
     snprintf(below, sizeof(below), "points/%s/point.json", name);
     json_t *file = hps_path_join(output, below, path) == HPS_OK ? json_load_file(path, 0, NULL) : NULL;
     const char *status = json_string_value(json_object_get(file, "status"));
-    snprintf(below, sizeof(below), "points/%s/lock", name);
+    snprintf(below, sizeof(below), "points/%s/point.lock", name);
     if (status == NULL ||
         (strcmp(status, "running") == 0 && hps_path_join(output, below, path) == HPS_OK && !hps_lock_is_held(path))) {
         status = "waiting";
