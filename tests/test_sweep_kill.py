@@ -86,4 +86,6 @@ with program.Directory() as path:
     tap.check(not bad, "every point has the metrics.jsonl of the straight one", bad)
     left = glob.glob(os.path.join(disturbed, "**", "*.tmp*"), recursive=True)
     tap.check(not left, "no .tmp is left", left)
+    many = [name for name in sweeps.rows(straight) if len(glob.glob(os.path.join(disturbed, "points", name, "*.h5"))) != 2]
+    tap.check(not many, "every point has its two checkpoints", many)
 tap.done()

@@ -5,6 +5,7 @@
 #include "hpsae/base/file.h"
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
+#include "hpsae/model/checkpoint.h"
 #include "hpsae/model/train.h"
 #include "hpsae/study/eval.h"
 
@@ -147,6 +148,10 @@ static hps_status finish_member(bundle *b, int m, hps_status how)
     hps_log_divert(w->log);
     if (how == HPS_OK) {
         how = hps_study_eval(b->group, w->point.config, false, false);
+    }
+    if (how ==
+        HPS_OK) { /* a kill between the last checkpoint and its pruning leaves what no later call would look at */
+        how = hps_checkpoint_prune(b->group, w->point.config->output, w->point.config->train.checkpoint.keep);
     }
     hps_log_divert(NULL);
     return end_point(b, w, how);
