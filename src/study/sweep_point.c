@@ -149,8 +149,8 @@ static hps_status finish_member(bundle *b, int m, hps_status how)
     if (how == HPS_OK) {
         how = hps_study_eval(b->group, w->point.config, false, false);
     }
-    if (how ==
-        HPS_OK) { /* a kill between the last checkpoint and its pruning leaves what no later call would look at */
+    if (how == HPS_OK) {
+        /* A kill between the last checkpoint and its pruning leaves what no later call would look at. */
         how = hps_checkpoint_prune(b->group, w->point.config->output, w->point.config->train.checkpoint.keep);
     }
     hps_log_divert(NULL);
