@@ -21,7 +21,7 @@ import tap
 import trained
 
 RANKS = (3, 1, 2)
-CHAIN = ["ensemble.method=boosting", "ensemble.members=4"]
+CHAIN = ["ensemble.method=boosting", "ensemble.members=6"]
 BAG = ["ensemble.method=bagging", "ensemble.members=3", "train.tokens=210000"]  # long enough for three kills
 SEED = int(os.environ.get("TEST_SEED", random.SystemRandom().randrange(10**6)))
 
@@ -119,9 +119,9 @@ def check_chain(scratch):
     hit = disturb("chain", CHAIN, moments, scratch)
     tap.check(len(hit) >= 10 and hit.count("residuals") >= 3, f"kills hit a running job: {hit}")
     check_same("chain", "straight", "chain", CHAIN)
-    with open("straight/residuals-4/residuals-00000.h5", "rb") as a, open("chain/residuals-4/residuals-00000.h5", "rb") as b:
+    with open("straight/residuals-6/residuals-00000.h5", "rb") as a, open("chain/residuals-6/residuals-00000.h5", "rb") as b:
         tap.check(a.read() == b.read(), "chain: the same residuals")
-    tap.check(sorted(name for name in os.listdir("chain") if "residuals" in name) == ["residuals-4"],
+    tap.check(sorted(name for name in os.listdir("chain") if "residuals" in name) == ["residuals-6"],
               "chain: older residuals are gone")
 
 
