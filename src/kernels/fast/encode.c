@@ -197,6 +197,9 @@ static void screen(const fast_screen *s, bool guessing)
     const int64_t sample = panels < 32 ? 1 : panels / 32, stop[] = {sample, panels / 4, panels / 2, panels};
     int64_t done = 0;
 
+    if (panels == 0) {
+        return; /* a rank without latents, or without any that are listed */
+    }
     for (int i = 0; i < 4; i++) {
         if (stop[i] > done) {
             fast_screen_panels(s, done, stop[i]);
