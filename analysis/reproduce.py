@@ -249,6 +249,8 @@ def read_options(arguments):
     options = parser.parse_args(arguments)
     if options.k not in options.ks or min(options.ks) < 1 or max(options.ks) > options.latents:
         raise run_files.Unusable("--k must be one of --ks, and those from 1 to --latents")
+    if options.test:
+        about(options.test)
     if not options.gradients and about(options.data)[1]:
         options.gradients = options.data
     return options
