@@ -122,7 +122,7 @@ static void winners(int64_t t, int64_t share, int P, int64_t won[RANKS])
     int64_t seen[RANKS] = {0}, taken = 0;
 
     memset(won, 0, RANKS * sizeof(*won));
-    for (int64_t q = 0; taken < K && expected[t][q].value > 0; q++) {
+    for (int64_t q = 0; q < N && taken < K && expected[t][q].value > 0; q++) {
         const int64_t p = expected[t][q].latent / HPS_BLOCK % P;
         if (seen[p]++ < share) {
             won[p]++;
