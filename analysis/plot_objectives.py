@@ -145,8 +145,7 @@ def draw_shortfall(axis, families):
             continue
         plain = f.name == "TopK"
         draw_line(axis, differences, COLORS[f.name], marker="o", markersize=4 if plain else 6,
-                  alpha=0.55 if plain else 1, linewidth=1.2 if plain else 2.6,
-                  label=None if plain else f"{f.name}, k {f.k}")
+                  alpha=0.55 if plain else 1, linewidth=1.2 if plain else 2.6)
         if plain:
             ends = [k for k in sorted(differences) if mean(differences[k]) > floor]
             end = ends[0] if f.k > sorted(own)[len(own) // 2] else ends[-1]
@@ -157,9 +156,7 @@ def draw_shortfall(axis, families):
     axis.set_ylim(floor, max(drawn) + 0.015)
     axis.set_ylabel("difference in held-out ev (band: 0.01)")
     sizes_axis(axis, "k", sorted(own))
-    axis.margins(x=0.12)
-    if axis.get_legend_handles_labels()[0]:
-        axis.legend(loc="lower center")
+    axis.margins(x=0.12)  # its colours are those of the picture beside it
 
 
 def draw_prefixes(axis, families):
