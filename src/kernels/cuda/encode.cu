@@ -248,7 +248,7 @@ int64_t cuda_encode_above(hps_workspace *ws, const hps_encoder *enc, int64_t B, 
     int64_t pairs = B * enc->own;
     bool listed = false;
 
-    if (k > 0) {
+    if (k > 0 && B > 0) {
         cuda_encode(ws, enc, 0, NULL, B, ldy, y, k, ws->top);
         raise_floor<<<blocks_of(B, THREADS), THREADS>>>(B, k, ws->top, ratio, floor);
         LAUNCHED();

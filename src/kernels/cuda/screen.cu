@@ -420,18 +420,21 @@ template <purpose WHY, int STAGES>
 static __global__ void __launch_bounds__(THREADS, 1) multiply_tiles(const product p)
 {
     extern __shared__ __align__(1024) char memory[];
-    const int64_t t0 = blockIdx.x * (int64_t)TILE_T, tile = WHY == SAMPLE ? blockIdx.y * p.stride : blockIdx.y;
-    const int64_t l0 = tile * TILE_N;
+    const int64_t number = blockIdx.z * (int64_t)gridDim.y + blockIdx.y;
+    const int64_t t0 = blockIdx.x * (int64_t)TILE_T, l0 = (WHY == SAMPLE ? number * p.stride : number) * TILE_N;
     const unsigned base = address(memory);
     float c[128] = {};
 
+    if (l0 >= p.own) { /* the last layer of the grid is not full */
+        return;
+    }
 #ifdef WARPGROUPS
     multiply_tile(p, t0, l0, base, c);
 #else
     multiply_tile<STAGES>(p, t0, l0, base, c);
 #endif
     __syncthreads();
-    use<WHY>(p, t0, l0, blockIdx.y * (int64_t)TILE_N, (sieve *)memory, c);
+    use<WHY>(p, t0, l0, number * TILE_N, (sieve *)memory, c);
 }
 
 #else /* no bf16 in the tensor cores: workspaces there do not screen */
@@ -446,8 +449,9 @@ static __global__ void multiply_tiles(const product)
 template <purpose WHY, int STAGES>
 static void launch(const product &p, int64_t tiles)
 {
+    enum { LAYER = 32768 }; /* a grid has at most 65535 blocks in its second dimension: 16 million latents */
     static bool prepared;
-    const dim3 grid(blocks_of(p.B, TILE_T), (unsigned)tiles);
+    const dim3 grid(blocks_of(p.B, TILE_T), (unsigned)(tiles < LAYER ? tiles : LAYER), blocks_of(tiles, LAYER));
 
     if (!prepared) {
         CUDA(cudaFuncSetAttribute(multiply_tiles<WHY, STAGES>, cudaFuncAttributeMaxDynamicSharedMemorySize,
