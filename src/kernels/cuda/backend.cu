@@ -41,19 +41,26 @@ extern "C" bool hps_cuda_is_there(void)
     return devices > 0;
 }
 
+static int bound; /* the device of this process */
+
 static hps_status bind_device(int rank, int ranks)
 {
     const int devices = usable_devices();
 
     if (ranks > devices) {
-        return hps_fail(HPS_ECONFIG, "kernels.backend: cuda runs one rank a GPU: this node has %d and %d ranks; start %d "
-                                     "a node (mpirun --map-by ppr:%d:node)",
+        return hps_fail(HPS_ECONFIG, "kernels.backend: cuda runs one rank a GPU: a rank of this node sees %d, and %d ranks "
+                                     "run there; start %d a node (mpirun --map-by ppr:%d:node), or let each rank see all GPUs of "
+                                     "the node (Slurm: --gpus-per-node)",
                         devices, ranks, devices, devices);
     }
-    const cudaError_t code = cudaSetDevice(rank);
-    if (code != cudaSuccess || cudaFree(NULL) != cudaSuccess) {
-        return hps_fail(HPS_EINTERNAL, "GPU %d of this node cannot be used: %s", rank, cudaGetErrorString(code));
+    cudaError_t code = cudaSetDevice(rank);
+    code = code == cudaSuccess ? cudaFree(NULL) : code; /* which makes a context there */
+    if (code != cudaSuccess) {
+        cudaGetLastError();
+        return hps_fail(HPS_EINTERNAL, "GPU %d of this node cannot be used: %s; nvidia-smi tells what else runs there", rank,
+                        cudaGetErrorString(code));
     }
+    bound = rank;
     return HPS_OK;
 }
 
@@ -64,10 +71,9 @@ static void *take(size_t bytes, bool both_sides, size_t why_size, char *why)
 {
     size_t left = 0, all = 0;
     void *block = NULL;
-    int device = 0;
 
-    cudaGetDevice(&device);
-    cudaMemGetInfo(&left, &all);
+    CUDA(cudaSetDevice(bound)); /* a thread of its own begins with the first device */
+    CUDA(cudaMemGetInfo(&left, &all));
     if (both_sides) {
         if (cudaHostAlloc(&block, bytes, cudaHostAllocPortable | cudaHostAllocMapped) != cudaSuccess) {
             cudaGetLastError();
@@ -79,14 +85,18 @@ static void *take(size_t bytes, bool both_sides, size_t why_size, char *why)
     }
     if (bytes > left || cudaMallocManaged(&block, bytes, cudaMemAttachGlobal) != cudaSuccess) {
         cudaGetLastError();
-        snprintf(why, why_size, "GPU %d has %.0f of its %.0f MiB left; use more GPUs, or a smaller model or batch", device,
+        snprintf(why, why_size, "GPU %d has %.0f of its %.0f MiB left; use more GPUs, or a smaller model or batch", bound,
                  (double)left / 1048576, (double)all / 1048576);
         return NULL;
     }
     enum { LARGE = 1 << 20 };
-    const cudaMemLocation here = {cudaMemLocationTypeDevice, device};
     if (bytes >= LARGE) { /* zeroed where it will be used */
+#if CUDART_VERSION >= 13000
+        const cudaMemLocation here = {cudaMemLocationTypeDevice, bound};
         CUDA(cudaMemAdvise(block, bytes, cudaMemAdviseSetPreferredLocation, here));
+#else
+        CUDA(cudaMemAdvise(block, bytes, cudaMemAdviseSetPreferredLocation, bound));
+#endif
         CUDA(cudaMemset(block, 0, bytes));
         CUDA(cudaStreamSynchronize(0));
     } else {
