@@ -37,8 +37,14 @@ static hps_status allocate(hps_forward *f, const hps_forward_options *o)
     enum { WIDE = 512 }; /* by gradient many values of a token are in question */
     const int64_t room = hps_topk_room(f->B, f->k, f->grid->P);
     const int64_t k_max = serves(o, HPS_PICK_GRADIENT) && o->k_max < WIDE ? WIDE : o->k_max;
-    const hps_workspace_size size = {
-        .B = f->B, .d = m->shard.d, .k_max = k_max, .own = m->shard.own, .threads = f->threads};
+    const int64_t shared = (o->shared ? f->grid->R : 1) * o->k; /* a data group may have all slots of a batch */
+    const hps_workspace_size size = {.B = f->B,
+                                     .d = m->shard.d,
+                                     .k_max = k_max,
+                                     .own = m->shard.own,
+                                     .slots = f->B * (shared > o->k_max ? shared : o->k_max),
+                                     .n = m->shard.n,
+                                     .threads = f->threads};
 
     if (o->k_max > 0 && f->B > INT32_MAX / 8 / o->k_max / (o->shared ? f->grid->R : 1)) {
         return hps_fail(HPS_ECONFIG,

@@ -146,6 +146,7 @@ typedef struct {
 typedef struct {
     int64_t B, d, k_max; /* tokens a call, columns, slots a token of the widest selection */
     int64_t own;         /* encoder rows */
+    int64_t slots, n; /* what hps_batch_kernels sort by latent at most, latents of all ranks; 0: they are not called */
     int threads;
 } hps_workspace_size;
 
@@ -164,6 +165,9 @@ typedef struct {
      * NULL: there is nothing to take.  HPS_ECONFIG when there are fewer devices than ranks.
      */
     hps_status (*bind)(int rank, int ranks);
+
+    /* Bytes of the device that nothing holds now; NULL where there is no device. */
+    int64_t (*memory_left)(void);
 
     const hps_batch_kernels *batch; /* NULL: the host's loops do it */
 
@@ -287,5 +291,11 @@ int hps_kernels_all(const hps_kernels *all[HPS_KERNELS_MAX]);
 /* Local.  The table of the kernels that run on this machine's GPU, whose arrays must come from its memory; NULL if there is
  * none. */
 const hps_kernels *hps_kernels_device(void);
+
+/*
+ * Local.  What a rehearsal counts by in place of a device's table, on any machine: the same arrays, from hps_alloc, whose workspace
+ * is good for nothing else.  No kernel may be called.
+ */
+const hps_kernels *hps_kernels_planned(void);
 
 #endif

@@ -116,11 +116,27 @@ static void give(void *block, bool both_sides)
 
 const hps_memory_source cuda_memory = {take, give};
 
+static int64_t memory_left(void)
+{
+    size_t left = 0, all = 0;
+
+    CUDA(cudaSetDevice(bound));
+    CUDA(cudaMemGetInfo(&left, &all));
+    return (int64_t)left;
+}
+
 /* ---- the workspace --------------------------------------------------------------------------------------------------- */
 
-static int64_t round_up(int64_t count, int64_t unit)
+/* Where the workspace keeps an array of the layout. */
+static void **place_of(hps_workspace *ws, int array)
 {
-    return (count + unit - 1) / unit * unit;
+    void *const place[] = {
+#define X(name, member, what) &ws->member,
+        HPS_CUDA_ARRAY_LIST(X)
+#undef X
+    };
+
+    return (void **)place[array];
 }
 
 static void workspace_destroy(hps_workspace **workspace)
@@ -130,23 +146,19 @@ static void workspace_destroy(hps_workspace **workspace)
     if (ws == NULL) {
         return;
     }
-    void *const block[] = {ws->q_y, ws->q_enc, ws->a, ws->b, ws->norm, ws->lost, ws->sample, ws->threshold, ws->count,
-                           ws->list, ws->failed, ws->pair, ws->sums, ws->top, ws->scratch, ws->key[0], ws->key[1],
-                           ws->value[0], ws->value[1], ws->token, ws->temporary};
-    for (size_t i = 0; i < sizeof(block) / sizeof(block[0]); i++) {
-        cudaFree(block[i]);
+    for (int i = 0; i < HPS_CUDA_ARRAYS; i++) {
+        cudaFree(*place_of(ws, i));
     }
     cudaFreeHost(ws->seen);
     HPS_FREE(workspace);
 }
 
 /* Zeroed memory of the device. */
-template <typename T> static hps_status room(T **array, int64_t count, const char *what)
+static hps_status room(void **array, int64_t bytes, const char *what)
 {
-    const size_t bytes = (size_t)(count > 0 ? count : 1) * sizeof(T);
     size_t left = 0, all = 0;
 
-    if (cudaMalloc(array, bytes) != cudaSuccess) {
+    if (cudaMalloc(array, (size_t)bytes) != cudaSuccess) {
         cudaGetLastError();
         *array = NULL;
         cudaMemGetInfo(&left, &all);
@@ -154,58 +166,41 @@ template <typename T> static hps_status room(T **array, int64_t count, const cha
                                     "smaller model or batch",
                         what, (double)bytes / 1048576, (double)left / 1048576, (double)all / 1048576);
     }
-    CUDA(cudaMemset(*array, 0, bytes));
+    CUDA(cudaMemset(*array, 0, (size_t)bytes));
     return HPS_OK;
-}
-
-static hps_status make_screen(hps_workspace *ws)
-{
-    const int64_t t = ws->tokens;
-
-    HPS_TRY(room(&ws->q_y, t * ws->depth, "packed activations"));
-    HPS_TRY(room(&ws->q_enc, ws->rows * ws->depth, "packed encoder rows"));
-    HPS_TRY(room(&ws->a, t, "bounds of the screen"));
-    HPS_TRY(room(&ws->b, t, "bounds of the screen"));
-    HPS_TRY(room(&ws->norm, ws->rows, "bounds of the screen"));
-    HPS_TRY(room(&ws->lost, ws->rows, "bounds of the screen"));
-    HPS_TRY(room(&ws->sample, t * 16 * TILE_N, "sampled pre-activations"));
-    HPS_TRY(room(&ws->threshold, t, "thresholds"));
-    HPS_TRY(room(&ws->count, t, "candidates"));
-    HPS_TRY(room(&ws->list, t * ws->capacity, "candidates"));
-    HPS_TRY(room(&ws->failed, t + 1, "candidates"));
-    return room(&ws->pair, ws->pairs, "candidates");
 }
 
 static hps_status make_workspace(hps_workspace *ws)
 {
     const hps_workspace_size *s = &ws->size;
     int device = 0, major = 0, shared = 0;
-    enum { HEAD = 4, MOST = 8192 };
 
     CUDA(cudaGetDevice(&device));
     CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
     CUDA(cudaDeviceGetAttribute(&ws->processors, cudaDevAttrMultiProcessorCount, device));
     CUDA(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-    if (s->k_max > MOST || s->k_max * 32 > shared) {
-        return hps_fail(HPS_ECONFIG, "kernels.backend: cuda selects at most %d latents a token here, not %lld", 
-                        shared / 32 < MOST ? shared / 32 : MOST, (long long)s->k_max);
+    const int fit = shared / HPS_CUDA_SHARED_BYTES_A_SLOT, most = fit < HPS_CUDA_SLOTS_MOST ? fit : HPS_CUDA_SLOTS_MOST;
+    if (s->k_max > most) {
+        return hps_fail(HPS_ECONFIG, "kernels.backend: cuda selects at most %d latents a token here (model.k, train.aux.k), "
+                                     "not %lld; lower them, or choose auto",
+                        most, (long long)s->k_max);
     }
     ws->stages = cuda_screen_stages(shared);
     ws->screens = major >= 8 && ws->stages >= 2;
-    ws->depth = round_up(s->d, DEPTH);
-    ws->tokens = round_up(s->B, TILE_T);
-    ws->rows = round_up(s->own, TILE_N);
-    for (ws->capacity = 1024; ws->capacity < 4096 && ws->capacity < 8 * s->k_max; ws->capacity *= 2) {
+    const hps_cuda_layout layout = hps_cuda_layout_of(s, ws->screens);
+    ws->depth = layout.depth;
+    ws->capacity = (int)layout.capacity;
+    ws->pairs = layout.pairs;
+    for (int i = 0; i < HPS_CUDA_ARRAYS; i++) {
+        if (layout.bytes[i] > 0) {
+            HPS_TRY(room(place_of(ws, i), layout.bytes[i], hps_cuda_array_name((hps_cuda_array)i)));
+        }
     }
-    ws->pairs = 4 * s->B * (s->k_max < 256 ? 256 : s->k_max);
-    HPS_TRY(room(&ws->sums, HEAD + s->d, "sums"));
-    HPS_TRY(room(&ws->top, s->B * s->k_max, "candidates"));
-    HPS_TRY(room(&ws->scratch, 4 * (s->B + 1), "counts"));
-    if (cudaHostAlloc((void **)&ws->seen, HEAD * sizeof(*ws->seen), cudaHostAllocDefault) != cudaSuccess) {
+    if (cudaHostAlloc((void **)&ws->seen, HPS_CUDA_HEAD * sizeof(*ws->seen), cudaHostAllocDefault) != cudaSuccess) {
         cudaGetLastError();
-        return hps_fail(HPS_ENOMEM, "the host has no memory that a GPU can reach");
+        return hps_fail(HPS_ENOMEM, "the host has no memory left that a GPU can reach; use fewer ranks a node");
     }
-    return ws->screens ? make_screen(ws) : HPS_OK;
+    return HPS_OK;
 }
 
 static hps_status workspace_create(const hps_workspace_size *size, hps_workspace **workspace)
@@ -239,6 +234,7 @@ const hps_kernels hps_cuda_kernels = {
     .isa = "cuda",
     .memory = &cuda_memory,
     .bind = bind_device,
+    .memory_left = memory_left,
     .batch = &cuda_batch,
     .workspace_create = workspace_create,
     .workspace_destroy = workspace_destroy,

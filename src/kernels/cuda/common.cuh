@@ -13,6 +13,7 @@
 extern "C" {
 #include "hpsae/base/canonical.h"
 #include "hpsae/base/memory.h"
+#include "hpsae/kernels/cuda_layout.h"
 #include "hpsae/kernels/kernels.h"
 }
 #undef export
@@ -33,20 +34,19 @@ void cuda_check(cudaError_t code, const char *call, const char *file, int line);
 /* After a launch: its errors. */
 #define LAUNCHED() CUDA(cudaGetLastError())
 
-enum { WARP = 32, TILE_T = 128, TILE_N = 256, DEPTH = 64 }; /* a tile of the screen: tokens x latents, columns a stage */
+/* A tile of the screen: tokens x latents, columns a stage. */
+enum { WARP = 32, TILE_T = HPS_CUDA_TILE_T, TILE_N = HPS_CUDA_TILE_N, DEPTH = HPS_CUDA_DEPTH };
 
 /* A token's bound on what its screened values lose, as in fast/panels.c: a |e| + b |e - q(e)|. */
 struct hps_workspace {
     hps_workspace_size size;
     bool screens;          /* whether the device multiplies bf16 */
     int64_t depth;         /* columns of packed rows, a multiple of DEPTH */
-    int64_t tokens, rows;  /* packed, multiples of the tile */
     int processors, stages; /* stages of the screen that fit the shared memory */
-    bf16 *q_y, *q_enc;     /* [tokens, depth], [rows, depth] */
+    bf16 *q_y, *q_enc;     /* [tokens, depth], [rows, depth], rounded up to whole tiles: hps_cuda_layout */
     float *a, *b;          /* [tokens] */
     float *norm, *lost;    /* [rows] at least |e|, |e - q(e)| */
     float *sample;         /* [tokens, samples] screened values of some latents */
-    int64_t samples;
     float *threshold;      /* [tokens] */
     int capacity;          /* candidates that a token's list holds */
     int *count;            /* [tokens] */
@@ -55,15 +55,12 @@ struct hps_workspace {
     uint2 *pair;           /* [pairs] token and local latent that may reach a floor */
     int64_t pairs;
     u64 *sums;             /* [4 + d] on the device: squared gradients, counts; columns */
-    unsigned *largest;     /* largest |row|^2, as bits */
     u64 *seen;             /* [4] pinned, for the host */
     hps_candidate *top;    /* [B, k_max]: the k-th values that encode_above asks for; and scratch */
     int32_t *scratch;      /* [4, B + 1] */
-    uint32_t *key[2];      /* sorting slots by latent; grown as needed */
+    uint32_t *key[2];      /* [size.slots] sorting slots by latent */
     int32_t *value[2], *token;
-    int64_t sortable;
-    void *temporary;
-    size_t temporary_bytes;
+    void *temporary;       /* counts of the sort; marks of latents */
 };
 
 static inline unsigned blocks_of(int64_t work, int64_t each)

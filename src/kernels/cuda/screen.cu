@@ -508,7 +508,7 @@ static product product_of(const hps_workspace *ws, const hps_encoder *enc, int64
 
 /* ---- thresholds --------------------------------------------------------------------------------------------------- */
 
-static const int SAMPLED_TILES = 16, EACH = SAMPLED_TILES * TILE_N / THREADS;
+static const int SAMPLED_TILES = HPS_CUDA_SAMPLED, EACH = SAMPLED_TILES * TILE_N / THREADS;
 
 /* A block a token: bisects for a value that about `rank` of the sampled reach, not fewer. */
 static __global__ void guess(int64_t samples, int64_t ld, int rank, const float *sample, float *threshold)

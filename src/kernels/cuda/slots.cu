@@ -116,16 +116,6 @@ static __global__ void move_slots(int64_t B, int64_t k, const int32_t *first, co
     }
 }
 
-static void *temporary(hps_workspace *ws, size_t bytes)
-{
-    if (bytes > ws->temporary_bytes) {
-        CUDA(cudaFree(ws->temporary));
-        CUDA(cudaMalloc(&ws->temporary, bytes));
-        ws->temporary_bytes = bytes;
-    }
-    return ws->temporary;
-}
-
 static void compact(hps_workspace *ws, int64_t B, int64_t k, int64_t keep, hps_slots *slots, float *z_sum)
 {
     int32_t *count = ws->scratch, *first = ws->scratch + B + 1;
@@ -242,7 +232,8 @@ static __global__ void fill_entries(int64_t slots, int64_t n, const uint32_t *ke
 
 /* ---- a stable radix sort, a warp a chunk of keys, so that equal keys keep their order -------------------------------- */
 
-enum { DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS, CHUNK = 2048 };
+enum { DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS, CHUNK = HPS_CUDA_CHUNK };
+static_assert((int)DIGITS == (int)HPS_CUDA_DIGITS, "the layout counts these digits");
 
 static __global__ void count_digits(int64_t keys, int64_t chunks, int shift, const uint32_t *key, int32_t *place)
 {
@@ -335,13 +326,11 @@ static __global__ void deal_digits(int64_t keys, int64_t chunks, int shift, cons
     }
 }
 
-static void *temporary(hps_workspace *ws, size_t bytes);
-
 /* Sorts keys of so many bits; the result is in ws->key[*at], ws->value[*at]. */
 static void sort_pairs(hps_workspace *ws, int64_t keys, int bits, int *at)
 {
     const int64_t chunks = (keys + CHUNK - 1) / CHUNK;
-    int32_t *total = (int32_t *)temporary(ws, (size_t)((chunks + 1) * DIGITS) * sizeof(*total)), *place = total + DIGITS;
+    int32_t *total = (int32_t *)ws->temporary, *place = total + DIGITS;
 
     *at = 0;
     for (int shift = 0; shift < bits; shift += DIGIT_BITS, *at ^= 1) {
@@ -355,22 +344,6 @@ static void sort_pairs(hps_workspace *ws, int64_t keys, int bits, int *at)
     }
 }
 
-static void make_sortable(hps_workspace *ws, int64_t slots)
-{
-    if (slots <= ws->sortable) {
-        return;
-    }
-    for (int i = 0; i < 2; i++) {
-        CUDA(cudaFree(ws->key[i]));
-        CUDA(cudaFree(ws->value[i]));
-        CUDA(cudaMalloc(&ws->key[i], (size_t)slots * sizeof(*ws->key[i])));
-        CUDA(cudaMalloc(&ws->value[i], (size_t)slots * sizeof(*ws->value[i])));
-    }
-    CUDA(cudaFree(ws->token));
-    CUDA(cudaMalloc(&ws->token, (size_t)slots * sizeof(*ws->token)));
-    ws->sortable = slots;
-}
-
 static void fill_bucket(hps_workspace *ws, int64_t B, int64_t n, const hps_slots *slots, hps_bucket *bucket)
 {
     const int64_t some = slots->first[B];
@@ -378,7 +351,9 @@ static void fill_bucket(hps_workspace *ws, int64_t B, int64_t n, const hps_slots
 
     for (; (INT64_C(1) << bits) < n; bits++) {
     }
-    make_sortable(ws, some);
+    if (some > ws->size.slots || n > ws->size.n) {
+        hps_fatal("more slots or latents than the workspace was made for", "fill_bucket", __FILE__, __LINE__);
+    }
     if (some > 0) {
         list_keys<<<blocks_of(B, THREADS / WARP), THREADS>>>(B, slots->first, slots->slot, ws->key[0], ws->value[0],
                                                             ws->token);
@@ -463,7 +438,7 @@ static __global__ void note_fired(int64_t n, const uint32_t *marked, int64_t tok
 static void fired(hps_workspace *ws, int64_t B, int64_t n, const hps_slots *slots, int64_t first_slots, int64_t tokens,
                   int64_t *counters)
 {
-    uint32_t *marks = (uint32_t *)temporary(ws, (size_t)n * sizeof(*marks));
+    uint32_t *marks = (uint32_t *)ws->temporary;
 
     CUDA(cudaMemsetAsync(marks, 0, (size_t)n * sizeof(*marks)));
     if (B > 0) {

@@ -268,7 +268,7 @@ void cuda_update_encoder(hps_workspace *ws, const hps_update *u, const hps_encod
                          const float *bias_gradient, const hps_state *W_enc, const hps_state *b_enc, int64_t *square,
                          int64_t *column, float *row_norm)
 {
-    enum { HEAD = 4 };
+    enum { HEAD = HPS_CUDA_HEAD };
     const rows_update p = {source_of(u, ldy, y), u->adam, u->square_scale, u->norm_scale, u->apply, enc->d, enc->lde,
                            W_enc->value, W_enc->moment1, W_enc->moment2, ws->sums};
     const dim3 grid(blocks_of(enc->d, 128), 512);
