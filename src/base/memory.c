@@ -17,7 +17,7 @@ enum {
     LARGE = 2 * LARGE_PAGE /* arrays from that size on ask for large pages: their rows are met in any order */
 };
 
-static _Atomic int64_t live, arrays, peak, allocations;
+static _Atomic int64_t live, of_both, arrays, peak, allocations;
 static bool rehearsal;
 static const hps_memory_source *source;
 
@@ -94,6 +94,7 @@ static hps_status allocate(void *array, int64_t count, size_t size, bool both_si
     int64_t most = atomic_load(&peak);
     while (now > most && !atomic_compare_exchange_weak(&peak, &most, now)) {
     }
+    atomic_fetch_add(&of_both, both_sides ? (int64_t)total : 0);
     atomic_fetch_add(&arrays, 1);
     atomic_fetch_add(&allocations, 1);
     return HPS_OK;
@@ -119,6 +120,7 @@ void hps_free(void *array)
     }
     memcpy(&from, *in - ALIGNMENT, sizeof(from));
     atomic_fetch_sub(&live, (int64_t)from.total);
+    atomic_fetch_sub(&of_both, from.both_sides ? (int64_t)from.total : 0);
     atomic_fetch_sub(&arrays, 1);
     if (from.imagined) {
         munmap(*in - ALIGNMENT, from.total);
@@ -133,6 +135,11 @@ void hps_free(void *array)
 int64_t hps_memory_live(void)
 {
     return atomic_load(&live);
+}
+
+int64_t hps_memory_of_both(void)
+{
+    return atomic_load(&of_both);
 }
 
 int64_t hps_memory_arrays(void)

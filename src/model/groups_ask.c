@@ -15,10 +15,11 @@ typedef struct {
 /* A tenth of a node's memory is left to the system and to what it keeps of files. */
 static const double USABLE = 0.9;
 
-static allocation ask_allocation(MPI_Comm world, int threads)
+/* Of kernels with a device, what that has left. */
+static allocation ask_allocation(MPI_Comm world, const hps_kernels *kernels, int threads)
 {
     allocation a = {.threads = threads};
-    const int64_t bytes = hps_memory_of_node();
+    const int64_t bytes = kernels->memory_left != NULL ? kernels->memory_left() : hps_memory_of_node();
     int here, rank;
     MPI_Comm node;
 
@@ -28,7 +29,7 @@ static allocation ask_allocation(MPI_Comm world, int threads)
     HPS_MPI(MPI_Comm_free(&node));
     HPS_MPI(MPI_Comm_size(world, &a.ranks));
     a.nodes = rank == 0;
-    a.bytes = bytes > 0 ? USABLE * (double)bytes / here : 0;
+    a.bytes = bytes > 0 ? USABLE * (double)bytes / (kernels->memory_left != NULL ? 1 : here) : 0;
     HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, &a.nodes, 1, MPI_INT, MPI_SUM, world));
     HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, &a.threads, 1, MPI_INT, MPI_MIN, world));
     HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, &a.bytes, 1, MPI_DOUBLE, MPI_MIN, world));
@@ -85,7 +86,7 @@ static hps_status ask(const hps_rank_question *run, const allocation *on, hps_gr
 
 hps_status hps_groups_ask(MPI_Comm world, const hps_rank_question *run, hps_groups_choice *choice)
 {
-    const allocation on = ask_allocation(world, (int)run->config->grid.threads);
+    const allocation on = ask_allocation(world, run->kernels, (int)run->config->grid.threads);
     int rank;
 
     HPS_MPI(MPI_Comm_rank(world, &rank));

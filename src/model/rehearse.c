@@ -44,13 +44,16 @@ static hps_status create_all(hps_training *t)
 
 static hps_status rehearse(hps_training *t, hps_memory_plan *plan)
 {
-    const int64_t before = hps_memory_live();
+    const int64_t before = hps_memory_live(), both_before = hps_memory_of_both();
 
     HPS_TRY(largest_shard(t->config, t->dataset.info->d, t->grid.P, &t->grid.p));
     HPS_TRY(create_all(t));
     plan->state = hps_model_bytes(&t->model->shard, hps_training_roles(t->config));
     plan->buffers = hps_memory_live() - before - plan->state;
     plan->starting = hps_memory_peak() - hps_memory_live();
+    /* What both sides touch stays with the host. */
+    const int64_t with_host = hps_memory_of_both() - both_before;
+    plan->device = t->kernels->batch != NULL ? plan->state + plan->buffers + plan->starting - with_host : 0;
     return HPS_OK;
 }
 
@@ -90,19 +93,22 @@ int64_t hps_rank_bytes(void *question, const hps_cost_case *size)
     const hps_rank_question *q = question;
     hps_memory_plan plan;
 
-    return hps_rank_memory(q, size, &plan) == HPS_OK
-               ? plan.state + plan.buffers + plan.starting + hps_rank_libraries(q->resident, size)
-               : -1;
+    if (hps_rank_memory(q, size, &plan) != HPS_OK) {
+        return -1;
+    }
+    return plan.device > 0 ? plan.device
+                           : plan.state + plan.buffers + plan.starting + hps_rank_libraries(q->resident, size);
 }
 
 hps_status hps_train_rehearse(const hps_config *config, const hps_kernels *kernels, const hps_store_info *info,
                               bool gradients, int R, int P, int threads, hps_memory_plan *plan)
 {
-    hps_config with = *config; /* strings and lists stay those of config */
+    hps_config with = *config;                                 /* strings and lists stay those of config */
+    const hps_memory_source *until_now = hps_memory_use(NULL); /* nothing is taken of a device */
     hps_training t = {
         .world = MPI_COMM_NULL,
         .config = &with,
-        .kernels = kernels,
+        .kernels = kernels->bind != NULL ? hps_kernels_planned() : kernels,
         .grid = {.world = MPI_COMM_NULL, .model = MPI_COMM_NULL, .groups = MPI_COMM_NULL, .R = R, .P = P}};
 
     with.train.groups = R;
@@ -114,5 +120,6 @@ hps_status hps_train_rehearse(const hps_config *config, const hps_kernels *kerne
     }
     hps_training_release(&t);
     hps_memory_rehearse(false);
+    hps_memory_use(until_now);
     return status;
 }

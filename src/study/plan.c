@@ -87,6 +87,10 @@ static hps_status find_kernels(const hps_plan_request *r, hps_plan *plan)
     const hps_backend backend = r->config->kernels.backend;
     const bool measured = backend == HPS_BACKEND_AUTO && !plan->machine.assumed;
 
+    if (backend == HPS_BACKEND_CUDA) { /* which needs no GPU here */
+        plan->kernels = hps_kernels_planned();
+        return HPS_OK;
+    }
     for (int i = 0; measured && i < count; i++) {
         if (strcmp(all[i]->name, plan->machine.backend) == 0) {
             plan->kernels = all[i];

@@ -98,6 +98,7 @@ hps_status hps_plan_ensemble_memory(const hps_config *config, const hps_plan *pl
 
     memory->state *= e->at_once;
     memory->buffers *= e->at_once;
+    memory->device *= e->at_once;
     if (e->method != HPS_ENSEMBLE_BOOSTING || config->ensemble.residuals != HPS_RESIDUALS_LIVE || e->members < 2) {
         return HPS_OK;
     }

@@ -15,11 +15,11 @@ static json_t *grid_json(const hps_grid_point *g, const char *reason)
 
 static json_t *memory_json(const hps_plan *p)
 {
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:b}", "state", (json_int_t)p->rank.state, "buffers",
-                     (json_int_t)p->rank.buffers, "starting", (json_int_t)p->rank.starting, "libraries",
-                     (json_int_t)p->libraries, "rank", (json_int_t)p->rank_bytes, "node",
-                     (json_int_t)(p->rank_bytes * p->grid.ranks_per_node), "node_limit",
-                     p->node_limit > 0 ? hps_json_real(p->node_limit) : json_null(), "fits", p->fits);
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:b}", "state", (json_int_t)p->rank.state, "buffers",
+                     (json_int_t)p->rank.buffers, "starting", (json_int_t)p->rank.starting, "device",
+                     (json_int_t)p->rank.device, "libraries", (json_int_t)p->libraries, "rank",
+                     (json_int_t)p->rank_bytes, "node", (json_int_t)(p->rank_bytes * p->grid.ranks_per_node),
+                     "node_limit", p->node_limit > 0 ? hps_json_real(p->node_limit) : json_null(), "fits", p->fits);
 }
 
 static json_t *count_or_null(int64_t count)

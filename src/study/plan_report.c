@@ -120,6 +120,10 @@ static void print_memory(FILE *file, const hps_plan *p)
             amount((double)p->rank_bytes, a), amount((double)p->rank.state, b), amount((double)p->rank.buffers, c),
             amount((double)p->rank.starting, d), amount((double)p->libraries, e),
             p->machine.assumed ? " (assumed)" : "");
+    if (p->rank.device > 0) {
+        fprintf(file, "          of it at most %s on the rank's GPU, where the driver's own comes on top\n",
+                amount((double)p->rank.device, a));
+    }
     if (p->wanted[0] != '\0') {
         fprintf(file, "          with the buffers of the kernels %s: those wanted, %s, do not run on this machine\n",
                 p->kernels->name, p->wanted);

@@ -72,6 +72,9 @@ static void put_wishes(FILE *file, const hps_plan *p)
     fprintf(file, "##SBATCH --account=NAME\n##SBATCH --partition=NAME\n#SBATCH --job-name=hpsae-train\n");
     fprintf(file, "#SBATCH --nodes=%d\n#SBATCH --ntasks-per-node=%d\n#SBATCH --cpus-per-task=%d\n", p->grid.size.nodes,
             p->grid.ranks_per_node, p->grid.size.threads);
+    if (p->rank.device > 0) { /* a rank takes that of its number on the node, so it must see all of them */
+        fprintf(file, "#SBATCH --gpus-per-node=%d\n", p->grid.ranks_per_node);
+    }
     fprintf(file, "# A tenth more than planned, and %d MiB for what starts the ranks:\n#SBATCH --mem=%lldM\n",
             LAUNCHER_MIB, mib);
     fprintf(file,

@@ -43,6 +43,7 @@ hps_status hps_alloc_both(void *array, int64_t count, size_t size, const char *w
 
 /* Local.  Bytes and arrays that are live now; the most bytes that ever were; arrays ever allocated. */
 int64_t hps_memory_live(void);
+int64_t hps_memory_of_both(void); /* of the live bytes, those of hps_alloc_both */
 int64_t hps_memory_arrays(void);
 int64_t hps_memory_peak(void);
 int64_t hps_memory_allocations(void);

@@ -13,12 +13,13 @@
 /* Bytes, as train states them: parameters and moments, all else, and what the start takes beyond. */
 typedef struct {
     int64_t state, buffers, starting;
+    int64_t device; /* of all three, the most that lies on the rank's device at a time; 0 without one */
 } hps_memory_plan;
 
 /*
  * Local, without MPI.  Of the rank that holds most of a grid of R groups of P ranks with so many threads.  The
  * configuration is resolved; `info` says what the activations are, `gradients` that there are gradients beside them.
- * Errors: those of the creation (HPS_ECONFIG, HPS_ENOMEM).
+ * Kernels with a device are counted without it (hps_kernels_planned).  Errors: those of the creation (HPS_ECONFIG, HPS_ENOMEM).
  */
 hps_status hps_train_rehearse(const hps_config *config, const hps_kernels *kernels, const hps_store_info *info,
                               bool gradients, int R, int P, int threads, hps_memory_plan *plan);
@@ -42,8 +43,8 @@ int64_t hps_rank_libraries(int64_t resident, const hps_cost_case *size);
 /* Local.  hps_train_rehearse with the size's n, B and grid. */
 hps_status hps_rank_memory(const hps_rank_question *question, const hps_cost_case *size, hps_memory_plan *plan);
 
-/* Local.  All of a rank, libraries included; -1 where the grid cannot be made.  question: hps_rank_question *; this is a
- * hps_grid_space.rank_bytes. */
+/* Local.  All of a rank, libraries included, or of kernels with a device what lies on that; -1 where the grid cannot be made.
+ * question: hps_rank_question *; this is a hps_grid_space.rank_bytes. */
 int64_t hps_rank_bytes(void *question, const hps_cost_case *size);
 
 #endif
