@@ -32,6 +32,16 @@ hps_status hps_device_take(MPI_Comm world, hps_backend backend, const hps_kernel
     return HPS_OK;
 }
 
+int64_t hps_device_left(MPI_Comm world, const hps_kernels *kernels)
+{
+    int64_t left = kernels->memory_left != NULL ? kernels->memory_left() : 0;
+
+    if (kernels->memory_left != NULL) { /* as on every rank */
+        HPS_MPI(MPI_Allreduce(MPI_IN_PLACE, &left, 1, MPI_INT64_T, MPI_MIN, world));
+    }
+    return left;
+}
+
 hps_status hps_device_without(hps_backend backend, const hps_kernels **kernels)
 {
     if (backend == HPS_BACKEND_CUDA) {

@@ -53,6 +53,7 @@ typedef struct hps_training {
     uint64_t hash;                    /* of the configuration */
     int64_t resident_at_start;        /* bytes, before anything was allocated */
     int64_t live_at_start;            /* bytes that belong to others */
+    int64_t device_left;              /* bytes that the fullest device had free at the start; 0: no device */
     int64_t state, buffers, starting; /* bytes stated: parameters and moments, all else, and what only the start took */
     hps_evaluation evaluation;        /* the latest */
     hps_step_report report;           /* of the latest step */

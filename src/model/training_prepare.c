@@ -4,6 +4,7 @@
 #include "hpsae/base/memory.h"
 #include "hpsae/model/checkpoint.h"
 #include "hpsae/model/device.h"
+#include "hpsae/model/device_fit.h"
 #include "hpsae/model/initialise.h"
 
 #include <math.h>
@@ -298,6 +299,19 @@ static hps_status settle(hps_training *t, const char *path)
     return path != NULL ? resume(t, path) : new_model(t);
 }
 
+/* The device's memory did not do. */
+static hps_status advise(const hps_training *t)
+{
+    const hps_store_info *info = t->dataset.info;
+    const hps_rank_question run = {t->config, t->kernels, info, t->dataset.gradients != NULL, t->resident_at_start};
+    hps_cost_case size = hps_cost_case_of(t->config, info->d, (int)hps_dtype_size(info->dtype), 0);
+
+    size.R = t->grid.R;
+    size.P = t->grid.P;
+    size.threads = (int)t->config->grid.threads;
+    return hps_device_advise(&run, &size, t->device_left);
+}
+
 hps_status hps_training_prepare(hps_training *t)
 {
     char *path = NULL;
@@ -309,14 +323,15 @@ hps_status hps_training_prepare(hps_training *t)
         HPS_TRY(hps_grid_create(t->world, (int)t->config->train.groups, &t->grid));
     }
     HPS_TRY(hps_device_take(t->world, t->config->kernels.backend, &t->kernels));
+    t->device_left = hps_device_left(t->world, t->kernels);
     HPS_TRY(open_data(t));
     hps_status status = find_checkpoint(t, &path);
     if (status == HPS_OK) {
         status = settle(t, path);
     }
     free(path);
-    HPS_TRY(status);
-    HPS_TRY(make_trainer(t));
+    status = status == HPS_OK ? make_trainer(t) : status;
+    HPS_TRY(status == HPS_ENOMEM && t->device_left > 0 && t->grid.P > 0 ? advise(t) : status);
     t->state = hps_model_bytes(&t->model->shard, hps_training_roles(t->config));
     t->buffers = hps_memory_live() - t->live_at_start - t->state;
     t->starting = hps_memory_peak() - hps_memory_live();

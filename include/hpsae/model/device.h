@@ -13,6 +13,9 @@
  */
 hps_status hps_device_take(MPI_Comm world, hps_backend backend, const hps_kernels **kernels);
 
+/* Collective over world.  Bytes that the device of the rank with the least has free; 0 for kernels without a device. */
+int64_t hps_device_left(MPI_Comm world, const hps_kernels *kernels);
+
 /* Local.  As hps_kernels_choose, for what runs on the host alone: HPS_ECONFIG for a backend with a device. */
 hps_status hps_device_without(hps_backend backend, const hps_kernels **kernels);
 
