@@ -4,6 +4,7 @@
 
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
+#include "hpsae/model/device.h"
 
 #include <math.h>
 #include <string.h>
@@ -103,9 +104,13 @@ static void find_range(const hps_ensemble_training *t, int *first, int *last)
 
 hps_status hps_boosting_check(hps_ensemble_training *t)
 {
+    const hps_kernels *kernels;
     int first, last;
 
     find_range(t, &first, &last);
+    if (first <= last && last > 0) { /* stages before the last are a chain, which runs on the host */
+        HPS_TRY(hps_agree(t->world, hps_device_without(t->config->kernels.backend, &kernels)));
+    }
     return first <= last && t->config->ensemble.residuals == HPS_RESIDUALS_FILE ? hps_residuals_check(t, first, last)
                                                                                 : HPS_OK;
 }
