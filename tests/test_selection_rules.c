@@ -260,7 +260,11 @@ int main(int argc, char **argv)
     numbers *u;
 
     MPI_Init(&argc, &argv);
-    const int count = hps_kernels_all(backends);
+    int count = hps_kernels_all(backends);
+    if (hps_kernels_device() != NULL) {
+        backends[count++] = hps_kernels_device();
+        hps_memory_use(backends[count - 1]->memory);
+    }
     CHECK(hps_grid_create(MPI_COMM_WORLD, 1, &grid) == HPS_OK);
     CHECK(HPS_ALLOC(&all, ALL, "the full sort") == HPS_OK);
     CHECK(HPS_ALLOC(&u, 1, "numbers") == HPS_OK);

@@ -102,13 +102,18 @@ int main(int argc, char **argv)
 
     MPI_Init(&argc, &argv);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-    const int count = hps_kernels_all(all);
+    int count = hps_kernels_all(all);
+    const int some = count - 1; /* of those, with data groups */
+    if (hps_kernels_device() != NULL) {
+        all[count++] = hps_kernels_device();
+        hps_memory_use(all[count - 1]->memory);
+    }
     for (int groups = 1; groups <= ranks; groups *= 2) {
         if (ranks % groups != 0) {
             break;
         }
         CHECK(hps_grid_create(MPI_COMM_WORLD, groups, &grid) == HPS_OK);
-        for (int c = groups == 1 ? 0 : count - 1; c < count; c++) {
+        for (int c = groups == 1 ? 0 : some; c < count; c++) {
             for (size_t v = 0; v < sizeof(variants) / sizeof(variants[0]); v++) {
                 run(&grid, all[c], &variants[v]);
             }

@@ -182,9 +182,10 @@ static void set(const scenario *s, hps_forward *f)
 /* Every share, among all latents and among every third. */
 static void check_shares(const scenario *s, hps_forward *f)
 {
-    static int32_t list[N];
+    int32_t *list; /* which a device must reach */
     int64_t count = 0;
 
+    CHECK(HPS_ALLOC(&list, N, "t") == HPS_OK);
     for (int64_t l = 0; l < f->model->shard.own; l++) {
         if (hps_shard_latent(&f->model->shard, l) % EVERY == 0) {
             list[count++] = (int32_t)l;
@@ -200,6 +201,7 @@ static void check_shares(const scenario *s, hps_forward *f)
             check_counts(f, &topk, share);
         }
     }
+    HPS_FREE(&list);
 }
 
 /* What training does: the share begins as it is guessed, and grows until few tokens are in doubt. */
@@ -259,7 +261,11 @@ int main(int argc, char **argv)
     MPI_Init(&argc, &argv);
     check_first_shares();
     tap_case("shares to begin with");
-    const int count = hps_kernels_all(all);
+    int count = hps_kernels_all(all);
+    if (hps_kernels_device() != NULL) { /* which all ranks share */
+        all[count++] = hps_kernels_device();
+        hps_memory_use(all[count - 1]->memory);
+    }
     CHECK(hps_grid_create(MPI_COMM_WORLD, 1, &grid) == HPS_OK);
     for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
         for (int c = 0; c < count; c++) {
