@@ -1,5 +1,6 @@
 #include "hungarian.h"
 
+#include "hpsae/base/dots.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/comm/sums.h"
 #include "hpsae/linalg/assignment.h"
@@ -50,8 +51,10 @@ static void take_products(const matching *m)
 
 #pragma omp parallel for schedule(static) num_threads(m->threads)
     for (int64_t l = 0; l < m->a->shard.own; l++) {
+        float *cosine = m->block + l * B;
+        hps_dots(B, d, lde, m->a->rows + l * lde, m->batch.row, cosine);
         for (int64_t t = 0; t < B; t++) {
-            m->block[l * B + t] = fminf(hps_dot(d, m->a->rows + l * lde, m->batch.row + t * lde), 1);
+            cosine[t] = fminf(cosine[t], 1);
         }
     }
 }
