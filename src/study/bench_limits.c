@@ -1,6 +1,7 @@
 /* What the machine can do while every rank and thread is at it. */
 #include "bench_parts.h"
 
+#include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/comm/merge.h"
 #include "hpsae/comm/merge_pieces.h"
@@ -20,6 +21,8 @@ enum {
     READ_BYTES = 64 << 20 /* of the store, a rank and repetition */
 };
 static const int64_t TRIAD_LEAST = INT64_C(96) << 20, CACHE_ASSUMED = INT64_C(64) << 20;
+/* Bytes a second of a host, at which the triad's arrays should pass once in the time meant for it. */
+static const double TRIAD_RATE = 1e10;
 
 /* What the measurements work in. */
 typedef struct {
@@ -147,8 +150,11 @@ static void fill_lists(bench *b)
     }
 }
 
-/* So long that the host's ranks together exceed its last-level cache several times over. */
-static int64_t triad_length(MPI_Comm world)
+/*
+ * So long that the host's ranks together exceed its last-level cache several times over, where the seconds are enough to
+ * write and read that: to touch a gigabyte for the first time takes longer than a step that is timed for a moment.
+ */
+static int64_t triad_length(MPI_Comm world, double seconds, bool again)
 {
     const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
     const double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
@@ -159,8 +165,13 @@ static int64_t triad_length(MPI_Comm world)
     HPS_MPI(MPI_Comm_size(host, &ranks));
     HPS_MPI(MPI_Comm_free(&host));
     const int64_t enough = 4 * (cache > 0 ? (int64_t)cache : CACHE_ASSUMED) / ranks;
-    const int64_t most = (int64_t)(memory / 16 / ranks), bytes = enough > TRIAD_LEAST ? enough : TRIAD_LEAST;
-    return (bytes < most ? bytes : most) / 3 / (int64_t)sizeof(float);
+    const double most = fmin(memory / 16 / ranks, fmax(seconds * TRIAD_RATE / ranks, (double)TRIAD_LEAST));
+    const int64_t bytes = (int64_t)fmin(fmax((double)enough, (double)TRIAD_LEAST), most);
+    if (bytes < enough && !again) {
+        hps_log("bench", "memory is measured over %.0f MiB a rank, less than four times the cache: too few seconds",
+                (double)bytes / 1048576);
+    }
+    return bytes / 3 / (int64_t)sizeof(float);
 }
 
 static hps_status allocate(bench *b)
@@ -280,7 +291,7 @@ hps_status hps_bench_limits_measure(MPI_Comm world, const hps_bench_case *c, dou
     bench b = {.world = world,
                .c = c,
                .threads = (int)c->config.grid.threads,
-               .length = triad_length(world),
+               .length = triad_length(world, seconds / HPS_LIMITS, again),
                .share = hps_topk_share(c->size.k, c->grid.P)};
 
     hps_status status = hps_agree(world, allocate(&b));
