@@ -16,7 +16,7 @@
 #   make help          this text
 # Settings, on the command line or kept in a file config.mk (NAME := value, one a line):
 #   MODE=release|debug|asan   BUILD=directory   V=1 (show commands)   CC=mpicc   PYTHON=/usr/bin/python3
-#   TESTS="tests/test_x.c ..." (only these)     MPIRUN="mpirun options"
+#   TESTS="tests/test_x.c ..." (only these)     JOBS=3 (scripts at a time)     MPIRUN="mpirun options"
 #   reproduce-small: DATA=STORE  TEST=STORE  GRADIENTS=STORE  OUT=directory  STEPS=N  SEEDS=1,2,3  MINUTES=N
 #   nightly-small: DATA=STORE  GRADIENTS=STORE  CONFIG=SWEEP.yaml  OUT=directory  NIGHT=name  MINUTES=N
 #   CUDA=0|1 (default: 1 where nvcc is found)   CUDA_HOME=directory of the CUDA toolkit (else from the PATH)
@@ -116,7 +116,8 @@ shown   := $(if $(filter build/release,$B),$(program:$B/%=bin/%))
 in_slurm := $(wildcard tests/slurm/test_*.py)
 TESTS   ?= $(wildcard tests/test_*.c tests/test_*.py tests/test_*.sh) $(if $(filter release,$(MODE)),$(in_slurm))
 tests   := $(patsubst tests/%.c,$B/tests/%,$(filter %.c,$(TESTS)))
-scripts := $(filter-out %.c,$(TESTS))
+scripts := $(filter tests/slurm/%,$(TESTS)) $(filter-out %.c tests/slurm/%,$(TESTS))
+JOBS    ?= 3
 
 .PHONY: all help setup demo reproduce-small nightly-small check check-slurm check-asan check-valgrind tests lint format info install clean FORCE
 .SUFFIXES:
@@ -174,7 +175,15 @@ $B/tests/%: tests/%.c $(library) $B/flags
 # A compiled test says in its head comment on how many ranks it runs: "ranks: 1 2 3".
 ranks_of = $(shell sed -n 's/^ \* ranks: //p' tests/$(notdir $(1)).c)
 runs     = $(foreach t,$(tests),$(foreach n,$(call ranks_of,$(t)),$(t)@$(n)))
-prove    = HPSAE='$(abspath $B/hpsae)' prove $(PROVE_FLAGS) --exec tests/run
+
+# Scripts run JOBS at a time, those in a Slurm of their own first, for they mostly wait; then what needs the machine for
+# itself: compiled tests, and scripts whose head says "alone: WHY".
+alone    = $(shell grep -l '^. alone: ' $(scripts) /dev/null)
+together = $(filter-out $(alone),$(scripts))
+empty   :=
+comma   := ,
+rules    = $(if $(together),--jobs $(JOBS) --rules 'par={$(subst $(empty) $(empty),$(comma),$(together))}')
+prove    = HPSAE='$(abspath $B/hpsae)' prove $(rules) $(PROVE_FLAGS) --exec tests/run
 
 tests: $(tests)
 
@@ -182,7 +191,7 @@ check: all tests $(BUILD)/setup.test $(if $(filter tests/slurm/%,$(TESTS)),$(BUI
 	@$(prove) $(runs) $(scripts)
 
 check-slurm: all $(BUILD)/setup.test $(BUILD)/setup.slurm
-	@$(prove) $(in_slurm)
+	@$(MAKE) --no-print-directory TESTS='$(in_slurm)' check
 
 # Open MPI keeps memory that its unloaded modules allocated: full stack traces are needed to tell it from our leaks.  The
 # leak checker of gcc 12 falls over the thread-local storage of modules that are gone, unless it is told not to follow it.

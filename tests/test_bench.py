@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # seconds: 400
+# alone: it measures
 """hpsae bench: its figures are complete and finite on one rank and on two; all backends, and one job and independent
 copies, end at one checksum; the calibration holds its cases; what is wrong is said in one line, before anything is
 measured; the pictures are drawn from what it wrote."""

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # seconds: 600
+# alone: it kills at moments of the clock
 """Ensembles whose training is killed and resumed on other numbers of ranks end with the bits of straight runs.
 
 A boosted chain takes kills with SIGKILL while a stage trains, while residuals are written and right after a stage was

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # seconds: 1500
+# alone: it kills at moments that must not be missed
 """Every selection with every objective that goes with it has the same bits on any number of ranks, threads and backend,
 and after a kill -9 and a resume on another number of ranks; so it has on two or three data groups, and those bits are
 one group's but for rounding.

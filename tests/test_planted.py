@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # seconds: 400
+# alone: two ranks that wait for each other thousands of times go best undisturbed
 """Training finds a planted dictionary: at least 95 % of the planted features that fire in more than 0.5 % of the tokens
 are recovered, some decoder row having a cosine above 0.95 with the feature's direction.
 

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # seconds: 900
+# alone: it kills at moments of the clock
 """A sweep whose job, or one of whose ranks, is killed at random moments and which is started again on other numbers of ranks
 ends with the table of a sweep that nobody disturbed: no point is lost, none is there twice, none that is complete is run again;
 while kills go on, results.h5 and results.csv are whole at any moment."""

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # seconds: 900
+# alone: it kills at moments of the clock
 """A run that is killed at random moments and resumed on other numbers of ranks ends with the bits of a straight run.
 
 Twelve kills with SIGKILL, in turn of the whole job and of one rank, each after a random part of a run; then the run is

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # seconds: 900
+# alone: it stops at moments of the clock and looks at memory
 """A stop file, SIGUSR1 and train.max_minutes end a run after a step with a checkpoint and status 75, and the run goes on
 from there; a second run in its directory is refused; a finished run has nothing to do; memory stays within what was stated."""
 import os

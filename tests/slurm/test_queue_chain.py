@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# seconds: 300
+# seconds: 600
 """A chain of jobs that trains a boosted ensemble, one stage each: a stage that fails takes those after it out of the queue and
 says why; the same command goes on, and ends with the bits of a single training; a chain is not submitted twice."""
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# seconds: 300
+# seconds: 600
 """A sweep of 24 small points in one allocation of four hosts, one of which loses power: after the requeue no point is lost and
 none is there twice, and each has the bits of a training of its own."""
 import csv

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# seconds: 300
+# seconds: 600
 """The job scripts as a user without root has them: every path with spaces, a home and a copy of hpsae that are read-only.
 Nothing is written outside the output directory; a dependency holds; what fails says why, with the documented status."""
 import os
