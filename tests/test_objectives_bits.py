@@ -6,8 +6,8 @@ and after a kill -9 and a resume on another number of ranks; so it has on two or
 one group's but for rounding.
 
 One rank and one thread, with the reference kernels, give what all must equal: everything that is printed of every step
-and the checksum of the final state.  Each pair is also run on two other layouts, in turn, and once more as a run that
-is killed when a checkpoint stands and goes on elsewhere.  n is not divisible by any number of ranks; at d 45 most ranks
+and the checksum of the final state.  Each pair is also run on another layout, in turn, and once more as a run that is
+killed on some ranks when a checkpoint stands, and goes on in yet another layout.  So are its data groups.  n is not divisible by any number of ranks; at d 45 most ranks
 own no column.
 """
 import os
@@ -47,9 +47,9 @@ TABLE = [
 LAYOUTS = [(2, 1), (3, 2), (4, 1), (1, 2), (7, 1), (2, 2), (3, 1), (1, 3), (4, 1)]  # ranks, threads; the backends in turn
 BACKENDS = program.backends()
 LAYOUTS = [(*layout, BACKENDS[-1 - place % len(BACKENDS)]) for place, layout in enumerate(LAYOUTS)]
-MOVES = [(1, 3), (3, 2), (2, 1), (2, 4)]  # ranks before and after the kill
-# Data groups; with how many ranks each, threads; ranks each before and after the kill.
-GROUPED = [(2, (3, 1), (1, 2)), (3, (2, 2), (2, 1)), (2, (2, 2), (2, 1)), (3, (1, 3), (1, 2))]
+KILLED_ON = [1, 3, 2, 4]  # ranks before the kill, in turn
+# Data groups; ranks of each before the kill; after it ranks of each, threads.
+GROUPED = [(2, 1, (3, 1)), (3, 2, (1, 2)), (2, 1, (2, 2)), (3, 1, (2, 1))]
 ROUNDING = 1e-5  # of a figure of a step; the whole training rounds once more or less in every sum over a batch
 
 
@@ -101,13 +101,16 @@ def kill_midway(config, run, ranks, *more):
     return job.wait() != 0
 
 
-def check_killed(name, config, first, moves, *more):
+def check_killed(name, config, first, before, after, *more):
+    """Killed on `before` ranks, resumed in the layout `after`."""
     run = os.path.join(os.path.dirname(config), "killed" + "".join(more))
-    killed = any(kill_midway(config, f"{run}-{attempt}", moves[0], *more) for attempt in range(3))
+    killed = any(kill_midway(config, f"{run}-{attempt}", before, *more) for attempt in range(3))
     run = max(path for path in (f"{run}-{attempt}" for attempt in range(3)) if os.path.isdir(path))
-    tap.check(killed and checkpoints(run), f"{name}: killed on {moves[0]} ranks, with a checkpoint", checkpoints(run))
-    found = different(first, train(config, run, moves[1], 1, "auto", *more))
-    tap.check(not found, f"{name}: killed on {moves[0]} ranks, resumed on {moves[1]}: the same bits", found)
+    tap.check(killed and checkpoints(run), f"{name}: killed on {before} ranks, with a checkpoint", checkpoints(run))
+    ranks, threads, backend = after
+    found = different(first, train(config, run, *after, *more))
+    tap.check(not found, f"{name}: killed on {before} ranks, resumed on {ranks}, {threads} threads, {backend}: the same bits",
+              found)
 
 
 def apart(ones, others):
@@ -117,7 +120,7 @@ def apart(ones, others):
                for one, other in zip(ones, others) for key in figures if one.get(key) is not None)
 
 
-def check_groups(name, config, alone, groups, layout, moves):
+def check_groups(name, config, alone, groups, before, layout):
     path, more = os.path.dirname(config), ("-s", f"train.groups={groups}")
     name = f"{name}: {groups} data groups"
     first = train(config, os.path.join(path, f"groups-{groups}"), groups, 1, "ref", *more)
@@ -125,10 +128,7 @@ def check_groups(name, config, alone, groups, layout, moves):
         return
     worst = apart(alone["lines"], first["lines"])
     tap.check(worst[0] < ROUNDING and first["checksum"] != alone["checksum"], f"{name}: differ from one by rounding", worst)
-    ranks, threads, backend = layout
-    found = different(first, train(config, os.path.join(path, "other"), groups * ranks, threads, backend, *more))
-    tap.check(not found, f"{name} of {ranks} ranks, {threads} threads, {backend}: the same bits", found)
-    check_killed(name, config, first, [groups * ranks for ranks in moves], *more)
+    check_killed(name, config, first, groups * before, (groups * layout[0], *layout[1:]), *more)
 
 
 def meant(select, objective, keys, first):
@@ -153,13 +153,12 @@ def check_pair(number, select, objective, d, keys):
         good = first is not None and meant(select, objective, keys, first)
         if not tap.check(good, f"{name}: trains as meant", first):
             return
-        for layout in (LAYOUTS[2 * number % len(LAYOUTS)], LAYOUTS[(2 * number + 1) % len(LAYOUTS)]):
-            run = os.path.join(path, "-".join(map(str, layout)))
-            found = different(first, train(config, run, *layout))
-            tap.check(not found, f"{name}: {layout[0]} ranks, {layout[1]} threads, {layout[2]}: the same bits", found)
-        check_killed(name, config, first, MOVES[number % len(MOVES)])
-        groups, layout, moves = GROUPED[number % len(GROUPED)]
-        check_groups(name, config, first, groups, (*layout, BACKENDS[-1 - number % len(BACKENDS)]), moves)
+        layout, other = (LAYOUTS[(2 * number + place) % len(LAYOUTS)] for place in range(2))
+        found = different(first, train(config, os.path.join(path, "straight"), *layout))
+        tap.check(not found, f"{name}: {layout[0]} ranks, {layout[1]} threads, {layout[2]}: the same bits", found)
+        check_killed(name, config, first, KILLED_ON[number % len(KILLED_ON)], other)
+        groups, before, layout = GROUPED[number % len(GROUPED)]
+        check_groups(name, config, first, groups, before, (*layout, BACKENDS[-1 - number % len(BACKENDS)]))
 
 
 def check_flooded():
