@@ -1,6 +1,5 @@
 #!/usr/bin/python3
 # seconds: 400
-# alone: two ranks that wait for each other thousands of times go best undisturbed
 """Training finds a planted dictionary: at least 95 % of the planted features that fire in more than 0.5 % of the tokens
 are recovered, some decoder row having a cosine above 0.95 with the feature's direction.
 
@@ -71,8 +70,8 @@ with program.Directory() as directory:
     config = os.path.join(directory, "planted.yaml")
     with open(config, "w", encoding="utf-8") as file:
         file.write(CONFIG.format(directory))
-    for command, ranks in (("synth", 1), ("train", 2)):
-        status, out, err = program.run(ranks, command, config, seconds=380)
+    for command in ("synth", "train"):
+        status, out, err = program.run(1, command, config, seconds=380)
         if not tap.check(status == 0, f"{command} ends with status 0", f"status {status}\n{out}\n{err}"):
             tap.done()
     check_recovery(os.path.join(directory, "planted.h5"), program.checkpoint_path(os.path.join(directory, "run"), 3907))
