@@ -5,125 +5,31 @@
  *
  * ranks: 2 3 5
  */
-#include "hpsae/base/canonical.h"
 #include "hpsae/base/memory.h"
-#include "hpsae/base/rng.h"
-#include "hpsae/model/forward.h"
+#include "selection_cases.h"
 #include "tap.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-enum { N = 333, D = 20, TOKENS = 80, K = 24, EVERY = 3, RANKS = 8 };
-
-typedef struct {
-    const char *name;
-    float (*weight)(int64_t latent, int64_t column);
-    float (*bias)(int64_t latent);
-} scenario;
-
-static float normal(uint64_t stream, int64_t i)
-{
-    return (float)hps_random_normal(17, HPS_DRAW_TEST, stream, (uint64_t)i);
-}
-
-static float random_weight(int64_t i, int64_t j)
-{
-    return normal(1, i * D + j);
-}
-
-/* Latents of a block are nearly one, so that they win together, on one rank. */
-static float cluster_weight(int64_t i, int64_t j)
-{
-    return normal(2, i / HPS_BLOCK * D + j) + 0.01f * normal(3, i * D + j);
-}
-
-/* Latents 40 apart are equal, and lie on different ranks. */
-static float tied_weight(int64_t i, int64_t j)
-{
-    return rintf(normal(4, i % 40 * D + j));
-}
-
-static float zero_weight(int64_t i, int64_t j)
-{
-    (void)i;
-    (void)j;
-    return 0;
-}
-
-static float no_bias(int64_t i)
-{
-    (void)i;
-    return 0;
-}
-
-static float first_block_bias(int64_t i)
-{
-    return i < HPS_BLOCK ? 1000.0f : 0;
-}
-
-static float one_bias(int64_t i)
-{
-    (void)i;
-    return 1;
-}
-
-static float few_positive_bias(int64_t i)
-{
-    return i % 100 < 4 ? 0 : -1000.0f;
-}
+enum { K = 24, RANKS = 8 };
 
 static const scenario scenarios[] = {
-    {"random data", random_weight, no_bias},
-    {"all winners on one rank", random_weight, first_block_bias},
-    {"winners in clusters", cluster_weight, no_bias},
-    {"ties across ranks", tied_weight, no_bias},
-    {"all values equal", zero_weight, one_bias},
-    {"fewer positive values than k", random_weight, few_positive_bias},
+    {"random data", K, random_weight, no_bias, integer_input},
+    {"all winners on one rank", K, random_weight, first_block_bias, integer_input},
+    {"winners in clusters", K, cluster_weight, no_bias, integer_input},
+    {"ties across ranks", K, tied_weight, no_bias, integer_input},
+    {"all values equal", K, zero_weight, one_bias, integer_input},
+    {"fewer positive values than k", K, random_weight, few_positive_bias, integer_input},
 };
 
-static hps_candidate expected[TOKENS][N];
-
-static int by_order(const void *a, const void *b)
-{
-    const hps_candidate x = *(const hps_candidate *)a, y = *(const hps_candidate *)b;
-
-    return hps_before(x, y) ? -1 : hps_before(y, x);
-}
-
-static float input(int64_t t, int64_t j)
-{
-    return rintf(4 * normal(5, t * D + j));
-}
-
-/* The definition, among every so-manieth latent: positive pre-activations sorted, the others as no candidates. */
-static void expect(const scenario *s, int64_t every)
-{
-    float x[D], w[D];
-
-    for (int64_t t = 0; t < TOKENS; t++) {
-        for (int64_t j = 0; j < D; j++) {
-            x[j] = input(t, j);
-        }
-        for (int64_t i = 0; i < N; i++) {
-            for (int64_t j = 0; j < D; j++) {
-                w[j] = s->weight(i, j);
-            }
-            const float p = hps_dot(D, w, x) + s->bias(i);
-            expected[t][i] = i % every == 0 && p > 0 ? (hps_candidate){p, (int32_t)i} : HPS_NO_CANDIDATE;
-        }
-        qsort(expected[t], N, sizeof(**expected), by_order);
-    }
-}
-
 /* How many of each rank's first `share` are among the k best of them all. */
-static void winners(int64_t t, int64_t share, int P, int64_t won[RANKS])
+static void winners(const hps_candidate sorted[N], int64_t share, int P, int64_t won[RANKS])
 {
     int64_t seen[RANKS] = {0}, taken = 0;
 
     memset(won, 0, RANKS * sizeof(*won));
-    for (int64_t q = 0; q < N && taken < K && expected[t][q].value > 0; q++) {
-        const int64_t p = expected[t][q].latent / HPS_BLOCK % P;
+    for (int64_t q = 0; taken < K && q < N && sorted[q].value > 0; q++) {
+        const int64_t p = sorted[q].latent / HPS_BLOCK % P;
         if (seen[p]++ < share) {
             won[p]++;
             taken++;
@@ -131,20 +37,8 @@ static void winners(int64_t t, int64_t share, int P, int64_t won[RANKS])
     }
 }
 
-static void check_slots(const hps_slots *slots)
-{
-    int64_t at = 0, wrong = 0;
-
-    for (int64_t t = 0; t < TOKENS; t++) {
-        wrong += slots->first[t] != at;
-        for (int64_t q = 0; q < K && expected[t][q].value > 0; q++, at++) {
-            wrong += slots->slot[at].latent != expected[t][q].latent || slots->slot[at].value != expected[t][q].value;
-        }
-    }
-    CHECK(wrong == 0 && slots->first[TOKENS] == at);
-}
-
-static void check_counts(const hps_forward *f, const hps_topk *topk, int64_t share)
+static void check_counts(const hps_forward *f, const hps_candidate sorted[TOKENS][N], const hps_topk *topk,
+                         int64_t share)
 {
     const hps_shard *shard = &f->model->shard;
     int64_t doubtful = 0, again = 0;
@@ -152,7 +46,7 @@ static void check_counts(const hps_forward *f, const hps_topk *topk, int64_t sha
     for (int64_t t = 0; share < K && t < TOKENS; t++) {
         int64_t won[RANKS];
         bool any = false;
-        winners(t, share, shard->P, won);
+        winners(sorted[t], share, shard->P, won);
         for (int p = 0; p < shard->P; p++) {
             any |= won[p] == share;
         }
@@ -162,70 +56,47 @@ static void check_counts(const hps_forward *f, const hps_topk *topk, int64_t sha
     CHECK(topk->doubtful == doubtful && topk->again == again);
 }
 
-static void set(const scenario *s, hps_forward *f)
-{
-    const hps_model *m = f->model;
-
-    for (int64_t l = 0; l < m->shard.own; l++) {
-        const int64_t i = hps_shard_latent(&m->shard, l);
-        for (int64_t j = 0; j < D; j++) {
-            m->role[HPS_VALUE].W_enc[l * m->lde + j] = s->weight(i, j);
-        }
-        m->role[HPS_VALUE].b_enc[l] = s->bias(i);
-    }
-    for (int64_t i = 0; i < TOKENS * D; i++) {
-        f->y[i / D * m->lde + i % D] = input(i / D, i % D);
-    }
-    hps_forward_refresh(f);
-}
-
 /* Every share, among all latents and among every third. */
-static void check_shares(const scenario *s, hps_forward *f)
+static void check_shares(hps_forward *f)
 {
     int32_t *list; /* which a device must reach */
-    int64_t count = 0;
 
     CHECK(HPS_ALLOC(&list, N, "t") == HPS_OK);
-    for (int64_t l = 0; l < f->model->shard.own; l++) {
-        if (hps_shard_latent(&f->model->shard, l) % EVERY == 0) {
-            list[count++] = (int32_t)l;
-        }
-    }
+    const int64_t count = list_third(f, list);
     for (int listed = 0; listed < 2; listed++) {
         const hps_topk_rows rows = {listed ? count : 0, listed ? list : NULL};
-        expect(s, listed ? EVERY : 1);
+        const hps_candidate(*sorted)[N] = listed ? the.third : the.all;
         for (int64_t share = 1; share <= K; share += share < 4 ? 1 : 4) {
             hps_topk topk = {.k = K, .share = share};
             hps_topk_select(f, &rows, TOKENS, K, &topk, &f->slots, f->z_sum);
-            check_slots(&f->slots);
-            check_counts(f, &topk, share);
+            CHECK(wrong_slots(sorted, K, &f->slots) == 0);
+            check_counts(f, sorted, &topk, share);
         }
     }
     HPS_FREE(&list);
 }
 
 /* What training does: the share begins as it is guessed, and grows until few tokens are in doubt. */
-static void check_growth(const scenario *s, hps_forward *f)
+static void check_growth(hps_forward *f)
 {
     const hps_pick pick = {.rule = HPS_PICK_TOPK, .k = K};
     const int64_t share = hps_topk_share(K, f->grid->P);
     bool first = true;
 
-    expect(s, 1);
     f->topk = (hps_topk){0};
     for (int batch = 0; batch < 7; batch++) {
-        set(s, f);
+        set_case(f);
         CHECK(hps_forward_select(f, TOKENS, &pick) == HPS_OK);
-        check_slots(&f->slots);
+        CHECK(wrong_slots(the.all, K, &f->slots) == 0);
         if (first) {
-            check_counts(f, &f->topk, share);
+            check_counts(f, the.all, &f->topk, share);
         }
         first = false;
     }
     CHECK(f->topk.doubtful * 16 <= TOKENS && f->topk.share >= share && f->topk.share <= K);
 }
 
-static void run(const scenario *s, const hps_grid *grid, const hps_kernels *kernels)
+static void run(const hps_grid *grid, const hps_kernels *kernels)
 {
     const hps_forward_options options = {.B = TOKENS, .k_max = K, .k = K, .rules = 1u << HPS_PICK_TOPK, .threads = 2};
     hps_model *model;
@@ -235,9 +106,9 @@ static void run(const scenario *s, const hps_grid *grid, const hps_kernels *kern
     CHECK(hps_forward_create(grid, kernels, model, &options, &f) == HPS_OK);
     f->piece = 32;
     f->again.capacity = 30; /* so that many take several rounds */
-    set(s, f);
-    check_shares(s, f);
-    check_growth(s, f);
+    set_case(f);
+    check_shares(f);
+    check_growth(f);
     hps_forward_destroy(&f);
     hps_model_destroy(&model);
 }
@@ -268,8 +139,9 @@ int main(int argc, char **argv)
     }
     CHECK(hps_grid_create(MPI_COMM_WORLD, 1, &grid) == HPS_OK);
     for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
+        work_out(&scenarios[i]);
         for (int c = 0; c < count; c++) {
-            run(&scenarios[i], &grid, all[c]);
+            run(&grid, all[c]);
         }
         tap_case(scenarios[i].name);
     }
