@@ -1,5 +1,10 @@
 /*
  * A file that one process at a time may hold locked; the lock goes with the process, however it ends.
+ *
+ * Not base/run_lock.h: that one refuses at once, needs no locks of the file system, and takes up to a minute to know a
+ * holder on another host for dead.  This one is waited for, many times a minute, for the milliseconds in which a table is
+ * written, and asked whether it is held without being taken.  Where a file system does not carry it between hosts, a table may
+ * lack the row of a point until the next one ends; no run is at risk, for each takes its run lock besides.
  */
 #ifndef HPSAE_STUDY_SWEEP_LOCK_H
 #define HPSAE_STUDY_SWEEP_LOCK_H
