@@ -18,11 +18,12 @@ import time
 
 sys.dont_write_bytecode = True
 
+import run_files  # first: it tells which package is missing
+
 import numpy as np
 
 import plot_ensemble
 import reproduce
-import run_files
 import stopping
 
 STOPPED = stopping.STOPPED

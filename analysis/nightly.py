@@ -17,11 +17,12 @@ import time
 
 sys.dont_write_bytecode = True
 
+import run_files  # first: it tells which package is missing
+
 import activations
 import nightly_metrics
 import nightly_report
 import reproduce
-import run_files
 import stopping
 from scaling_laws import Parser, write_json
 

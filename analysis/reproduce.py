@@ -17,12 +17,13 @@ import time
 
 sys.dont_write_bytecode = True
 
+import run_files  # first: it tells which package is missing
+
 import h5py
 import numpy as np
 
 import activations
 import reproduce_report
-import run_files
 import stopping
 
 HERE = os.path.dirname(os.path.abspath(__file__))
