@@ -10,11 +10,12 @@ import sys
 
 sys.dont_write_bytecode = True
 
+import run_files  # first: it tells which package is missing
+
 import numpy as np
 
 import activations
 import pca_floor
-import run_files
 
 
 def required(run, name):

@@ -18,13 +18,15 @@ import time
 
 sys.dont_write_bytecode = True
 
+import run_files  # first: it tells which package is missing
+
 import numpy as np
 
 import plot_ensemble
 import reproduce
-import run_files
+import stopping
 
-STOPPED = reproduce.STOPPED
+STOPPED = stopping.STOPPED
 METHODS = ("bagging", "boosting", "single")
 NAMES = {"bagging": "bagging", "boosting": "boosting", "single": "one SAE"}
 # What the paper reports at J = 8 for Pythia-160M (d 768, n 16128, TopK 128, 800 M tokens): ev, stability.
@@ -330,6 +332,7 @@ def read_options(arguments):
 
 def body(arguments):
     options = read_options(arguments)
+    stopping.listen()
     os.makedirs(options.out, exist_ok=True)
     program = reproduce.Program(options.out)
     store = reproduce.shuffled(program, options.data, os.path.join(options.out, "store.h5"))

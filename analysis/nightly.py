@@ -4,7 +4,7 @@
 A sweep over n and k, what papers compare (reproduce.py), ensembles (ensemble_study.py), the scaling laws of the sweep,
 and one page, nights/DATE/REPORT.html, that sets them beside the last good night (good.json) and the papers.  A figure worse
 than on the last good night by more than the spread over seeds ends the job with status 1 and a line that names it.  A night
-that was interrupted, or ended by --minutes with status 75, is taken up again by the same command.
+that was interrupted, or ended by --minutes or a signal (stopping.py) with status 75, is taken up again by the same command.
 """
 import argparse
 import hashlib
@@ -17,20 +17,22 @@ import time
 
 sys.dont_write_bytecode = True
 
+import run_files  # first: it tells which package is missing
+
 import activations
 import nightly_metrics
 import nightly_report
 import reproduce
-import run_files
+import stopping
 from scaling_laws import Parser, write_json
 
 PARTS = ("sweep", "objectives", "ensembles", "scaling")
 SCRIPTS = {"objectives": "reproduce.py", "ensembles": "ensemble_study.py"}
-STOPPED = reproduce.STOPPED
+STOPPED = stopping.STOPPED
 
 
 class Stopped(Exception):
-    """The time is over, or a part was asked to stop."""
+    """The time is over, or an end was asked for."""
 
 
 # ---- nights -----------------------------------------------------------------------------------------------------
@@ -130,7 +132,7 @@ def run_sweep(program, options, night, store, left):
 def run_script(name, arguments, left):
     """A script beside this one; raises Stopped, or ends as it does."""
     command = [sys.executable, os.path.join(reproduce.HERE, name), *arguments, *(["--minutes", f"{left:.3f}"] if left else [])]
-    status = subprocess.run(command, check=False).returncode
+    status, _ = stopping.run(command)
     if status == STOPPED:
         raise Stopped
     if status != 0:
@@ -230,13 +232,14 @@ def body(arguments):
     if not os.path.exists(options.data):
         raise run_files.Unusable(f"{options.data}: no such store (--data)")
     settings = settings_of(options)
+    stopping.listen()
     os.makedirs(options.out, exist_ok=True)
     program = reproduce.Program(options.out)
     night, about = begin(options, settings, version_of(program))
     try:
         run_parts(program, options, night, about)
     except Stopped:
-        print(f"the time is over; the same command goes on with {night}")
+        print(f"stopped early; the same command goes on with {night}")
         sys.exit(STOPPED)
     if conclude(options, night, about):
         sys.exit(1)

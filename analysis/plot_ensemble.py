@@ -13,10 +13,11 @@ import sys
 
 sys.dont_write_bytecode = True
 
+import run_files  # first: it tells which package is missing
+
 from matplotlib import ticker
 
 import plot_run
-import run_files
 from plot_objectives import draw_line
 from plot_run import BLUE, GREY, ORANGE, RED, plt
 

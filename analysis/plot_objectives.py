@@ -12,11 +12,12 @@ import sys
 
 sys.dont_write_bytecode = True
 
+import run_files  # first: it tells which package is missing
+
 import numpy as np
 from matplotlib import ticker
 
 import plot_run
-import run_files
 from plot_run import BLUE, GREEN, GREY, ORANGE, RED, plt
 
 PURPLE = "#7a4fa3"

@@ -9,6 +9,8 @@ import sys
 
 sys.dont_write_bytecode = True
 
+import run_files  # first: it tells which package is missing
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -16,7 +18,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import ticker
 
-import run_files
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0b5394", "#e07b00", "#2a8f5b", "#c0392b", "#5f6b76"
 STYLE = {

@@ -17,16 +17,18 @@ import time
 
 sys.dont_write_bytecode = True
 
+import run_files  # first: it tells which package is missing
+
 import h5py
 import numpy as np
 
 import activations
 import reproduce_report
-import run_files
+import stopping
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
-STOPPED = 75  # exit status of a run that ended early with a checkpoint, and of this script when --minutes are over
+STOPPED = stopping.STOPPED  # also when --minutes are over
 ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
     "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_rmaps_base_oversubscribe": "1",
@@ -89,19 +91,20 @@ class Program:
         self.log = os.path.join(out, "log.txt")
         threads = os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
         self.environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": threads}
+        self.own_cores = self.launcher[0] == "srun"  # each rank has --cpus-per-task of its own
 
     def status(self, command, config, keys, ranks=1):
-        """`hpsae COMMAND CONFIG -s KEY=VALUE ...` on so many ranks, which share the cores; its exit status."""
+        """`hpsae COMMAND CONFIG -s KEY=VALUE ...` on so many ranks, which share the threads; its exit status."""
         words = [word for key, value in keys.items() for word in ("-s", f"{key}={value}")]
         words = [*self.launcher, "-n", str(ranks), self.binary, command, config, *words]
-        threads = max(1, int(self.environment["OMP_NUM_THREADS"]) // ranks)
-        done = subprocess.run(words, env={**self.environment, "OMP_NUM_THREADS": str(threads)}, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        threads = max(1, int(self.environment["OMP_NUM_THREADS"]) // (1 if self.own_cores else ranks))
+        status, said = stopping.run(words, env={**self.environment, "OMP_NUM_THREADS": str(threads)},
+                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         with open(self.log, "a", encoding="utf-8") as file:
-            file.write(f"$ {' '.join(words)}\n{done.stdout}\n")
-        if done.returncode != 0:
-            print(done.stdout[-2000:], file=sys.stderr)
-        return done.returncode
+            file.write(f"$ {' '.join(words)}\n{said}\n")
+        if status not in (0, STOPPED):
+            print(said[-2000:], file=sys.stderr)
+        return status
 
     def __call__(self, command, config, keys):
         """The same on one rank; what it refuses or fails ends this script likewise."""
@@ -258,6 +261,7 @@ def read_options(arguments):
 
 def body(arguments):
     options = read_options(arguments)
+    stopping.listen()
     os.makedirs(options.out, exist_ok=True)
     program = Program(options.out)
     parts = {"main": prepare(program, options, "main", options.data, options.test)}

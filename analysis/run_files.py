@@ -5,6 +5,23 @@ import re
 import sys
 
 
+PACKAGES = ("numpy", "scipy", "h5py", "matplotlib")  # what the scripts need beyond Python itself
+
+
+class _Missing:
+    """Asked for a module when nobody else has it: for the packages one line on stderr and exit status 2."""
+
+    @staticmethod
+    def find_spec(name, *_):
+        if name in PACKAGES:
+            print(f"{os.path.basename(sys.argv[0])}: {sys.executable} lacks {name}; the scripts need {', '.join(PACKAGES)} "
+                  f"(Debian: python3-{name}; elsewhere: {sys.executable} -m pip install {name})", file=sys.stderr)
+            sys.exit(2)
+
+
+sys.meta_path.append(_Missing)
+
+
 class Unusable(Exception):
     """An input is missing or not what it should be; the message is for the user."""
 

@@ -18,10 +18,11 @@ import sys
 
 sys.dont_write_bytecode = True
 
+import run_files  # first: it tells which package is missing
+
 import numpy as np
 
 import plot_scaling
-import run_files
 import scaling_fit
 import scaling_points
 from scaling_forms import FORMULAS, Data, fit_law, is_constant, part, predict, wide

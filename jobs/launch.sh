@@ -7,7 +7,7 @@
 # early with a checkpoint.  At the time limit (Slurm sends USR1 before: --signal=B:USR1@120) the job goes back to the queue
 # by itself and later on from its checkpoint; after scancel, a file `stop` or train.max_minutes it stays out, and the
 # same command goes on.  What went wrong is also in `scontrol show job ID`, at Comment.
-# Settings, by the environment: HPSAE (the program), HPSAE_LAUNCH=pmix|pmi2|mpirun, HPSAE_BIND=cores|none.
+# Settings, by the environment: HPSAE (the program), HPSAE_LAUNCH=pmix|pmi2|mpirun, HPSAE_BIND=cores|none, HPSAE_WAIT=30 (seconds).
 
 : "${HPSAE:=$PWD/bin/hpsae}"
 hpsae_log=/dev/null hpsae_child='' hpsae_limit='' hpsae_ended=''
@@ -55,8 +55,8 @@ hpsae_launcher() { # into the array `launcher`; one rank --ntasks-per-node of --
     [ -n "${HPSAE_LAUNCH:-}" ] || hpsae_choose_launcher
     case $HPSAE_LAUNCH in
     pmix | pmi2)
-        # A rank that is lost takes the others with it after half a minute, should the MPI not do so.
-        launcher=(srun --mpi="$HPSAE_LAUNCH" --cpus-per-task="$cpus" --wait=30)
+        # A rank that is lost takes the others with it after so long, should the MPI not do so.
+        launcher=(srun --mpi="$HPSAE_LAUNCH" --cpus-per-task="$cpus" --wait="${HPSAE_WAIT:-30}")
         [ "${HPSAE_BIND:-cores}" = none ] || launcher+=(--cpu-bind=cores)
         ;;
     mpirun)

@@ -47,23 +47,44 @@ done
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 
-# found_at DIRECTORY LIBRARY PKG-CONFIG-NAME...: compiler flags in $cflags, linker flags in $ldflags.  Without a
-# directory and unknown to pkg-config, the compiler's own paths (CPATH, LIBRARY_PATH) have to do.
+# What is linked from a directory of its own is found there when the program starts, too, whatever LD_LIBRARY_PATH says in a job.
+with_rpath() {
+    for word in "$@"; do
+        case $word in
+        -L/lib/* | -L/usr/lib/* | -L/usr/lib64) printf '%s ' "$word" ;;
+        -L/*) printf '%s ' "$word" "-Wl,-rpath,${word#-L}" ;;
+        *) printf '%s ' "$word" ;;
+        esac
+    done
+}
+
+# found_at DIRECTORY LIBRARY HEADER PKG-CONFIG-NAME...: compiler flags in $cflags, linker flags in $ldflags.  Without a
+# directory and unknown to pkg-config, a prefix in CMAKE_PREFIX_PATH that has the header (Spack's load and many modules
+# name theirs there); else the compiler's own paths (CPATH, LIBRARY_PATH) have to do.
 found_at() {
-    directory=$1 cflags='' ldflags=${2:+-l$2}
-    shift 2
-    if [ -n "$directory" ]; then
-        cflags="-isystem $directory/include"
-        for lib in "$directory/lib" "$directory/lib64"; do
-            [ -d "$lib" ] && [ -n "$ldflags" ] && ldflags="-L$lib -Wl,-rpath,$lib $ldflags"
+    directory=$1 cflags='' ldflags=${2:+-l$2} header=$3
+    shift 3
+    if [ -z "$directory" ]; then
+        for name in "$@"; do
+            if pkg-config --exists "$name" 2>/dev/null; then
+                cflags=$(pkg-config --cflags "$name" | sed 's/-I */-isystem /g')
+                # shellcheck disable=SC2046 # options
+                ldflags=$(with_rpath $(pkg-config --libs "$name"))
+                return
+            fi
         done
-        return
+        directory=$(prefix_with "$header")
+        [ -n "$directory" ] || return
     fi
-    for name in "$@"; do
-        if pkg-config --exists "$name" 2>/dev/null; then
-            cflags=$(pkg-config --cflags "$name" | sed 's/-I */-isystem /g') ldflags=$(pkg-config --libs "$name")
-            return
-        fi
+    cflags="-isystem $directory/include"
+    for lib in "$directory/lib" "$directory/lib64"; do
+        [ -d "$lib" ] && [ -n "$ldflags" ] && ldflags="-L$lib -Wl,-rpath,$lib $ldflags"
+    done
+}
+
+prefix_with() {
+    echo "${CMAKE_PREFIX_PATH:-}" | tr ':' '\n' | while read -r prefix; do
+        [ ! -f "$prefix/include/$1" ] || { echo "$prefix"; break; }
     done
 }
 
@@ -71,25 +92,25 @@ found_at() {
 # Of what pkg-config says only the library itself: BLAS and LAPACK are OpenBLAS's.
 scalapack_at() {
     cflags='' ldflags=${SCALAPACK_LIBS:-}
-    [ -z "$ldflags" ] || return
-    for name in scalapack-openmpi scalapack; do
-        if pkg-config --exists "$name" 2>/dev/null; then
-            ldflags="$(pkg-config --libs-only-L "$name") -l$name"
-            return
-        fi
-    done
-    ldflags=-lscalapack
+    if [ -z "$ldflags" ]; then
+        ldflags=-lscalapack
+        for name in scalapack-openmpi scalapack; do
+            pkg-config --exists "$name" 2>/dev/null && ldflags="$(pkg-config --libs-only-L "$name") -l$name" && break
+        done
+    fi
+    # shellcheck disable=SC2086 # options
+    ldflags=$(with_rpath $ldflags)
 }
 
 where() {
     cflags='' ldflags=''
     case $1 in
-    hdf5) found_at "${HDF5_DIR:-}" hdf5 hdf5-openmpi hdf5-mpi hdf5 ;;
-    openblas) found_at "${OPENBLAS_DIR:-}" openblas openblas ;;
+    hdf5) found_at "${HDF5_DIR:-}" hdf5 hdf5.h hdf5-openmpi hdf5-mpi hdf5 ;;
+    openblas) found_at "${OPENBLAS_DIR:-}" openblas cblas.h openblas ;;
     scalapack) scalapack_at ;;
-    libyaml) found_at "${LIBYAML_DIR:-}" yaml yaml-0.1 ;;
-    jansson) found_at "${JANSSON_DIR:-}" jansson jansson ;;
-    random123) found_at "${RANDOM123_DIR:-}" '' '' ;;
+    libyaml) found_at "${LIBYAML_DIR:-}" yaml yaml.h yaml-0.1 ;;
+    jansson) found_at "${JANSSON_DIR:-}" jansson jansson.h jansson ;;
+    random123) found_at "${RANDOM123_DIR:-}" '' Random123/philox.h ;;
     esac
 }
 
@@ -167,21 +188,35 @@ install_missing() {
         -o Dpkg::Use-Pty=0 $packages > "$scratch/apt.log" 2>&1 || { tail -n 20 "$scratch/apt.log" >&2; return 1; }
 }
 
+# What the compiler said, a line each; without a compiler nothing could be tried, and the libraries may be there.
+reasons() {
+    cut -d'|' -f1 "$scratch/missing" > "$scratch/names"
+    while read -r group name; do
+        log=$scratch/$name.log
+        if [ "$group" != build ] || [ ! -s "$log" ]; then continue; fi
+        printf '%s%s: %s\n' "${heading-
+}" "$name" "$({ grep -m 1 -iE 'error|not found|no such' "$log" || head -n 1 "$log"; } | sed "s|$scratch/||g; s|^[^ ]*setup.sh: [0-9]*: ||")"
+        heading=''
+        [ "$name" != compiler ] || { echo "(the libraries may be there: without a compiler none could be tried)"; break; }
+    done < "$scratch/names"
+}
+
 explain() {
     echo "hpsae needs the following, which this machine lacks (or the compiler $CC cannot use):"
     echo
     {
-        echo "|what|Debian, Ubuntu|Fedora, EPEL|Spack|or set"
+        echo "for|what|Debian, Ubuntu|Fedora, EPEL|Spack|or set"
         cat "$scratch/missing"
-    } | awk -F'|' '{ printf "  %-20s %-44s %-24s %-14s %s\n", trim($2), trim($3), trim($4), trim($5), trim($6) }
+    } | awk -F'|' '{ sub(/ .*/, "", $1); printf "  %-8s %-19s %-44s %-23s %-15s %s\n", $1, trim($2), trim($3), trim($4), trim($5), trim($6) }
                    function trim(s) { gsub(/^ +| +$/, "", s); return s }'
+    reasons
     cat <<END
 
 Debian, Ubuntu:   sudo apt-get install --no-install-recommends $(column 3)
                   (as root or with sudo, "make setup" does it)
 Fedora, EPEL:     sudo dnf install $(column 4) && module load mpi/openmpi-$(uname -m)
 Spack:            spack install $(column 5) && spack load $(column 5)
-Module system:    load its MPI, parallel HDF5 and so on; then name what pkg-config does not find, for example
+Module system:    load its MPI, parallel HDF5 and so on; then name what is still missing, for example
                   make CC=mpicc HDF5_DIR=\$HDF5_ROOT OPENBLAS_DIR=\$OPENBLAS_ROOT
                   (the same lines in a file config.mk are kept: HDF5_DIR := /path)
 END
