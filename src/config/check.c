@@ -298,11 +298,31 @@ static hps_status check_compare(const hps_config *config)
     return check_rows(config, "compare.rows", config->compare.rows);
 }
 
+static hps_status check_whiten(const hps_config *config)
+{
+    if (config->data.scale == HPS_SCALE_TOKEN) {
+        return hps_config_fail(
+            config, "data.scale",
+            "token is another factor for each row, and pca.whiten is one map for all; allowed with it: "
+            "none | dataset");
+    }
+    for (int64_t i = 0; i < config->data.store.count; i++) {
+        if (strcmp(config->data.store.items[i], config->pca.whiten) == 0) {
+            return hps_config_fail(config, "pca.whiten", "is also the store; allowed: another path");
+        }
+    }
+    if (strcmp(config->pca.output, config->pca.whiten) == 0) {
+        return hps_config_fail(config, "pca.whiten", "is also pca.output; allowed: another path");
+    }
+    return HPS_OK;
+}
+
 static hps_status check_pca(const hps_config *config)
 {
     HPS_TRY(check_store(config, "data.store", &config->data.store));
     HPS_TRY(check_rows(config, "pca.fit", config->pca.fit));
-    return check_rows(config, "pca.rows", config->pca.rows);
+    HPS_TRY(check_rows(config, "pca.rows", config->pca.rows));
+    return config->pca.whiten[0] != '\0' ? check_whiten(config) : HPS_OK;
 }
 
 static hps_status check_refit(const hps_config *config)

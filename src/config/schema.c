@@ -280,6 +280,9 @@ const hps_key hps_schema[] = {
      .help = "latents that a token may use there; auto: the model's k"},
     {"export.prefix", HPS_KEY_INT, AT(export.prefix), "auto", RANGE(1, LATENTS_MAX), .automatic = true,
      .used = HPS_FOR_EXPORT, .help = "only the first so many latents, as a dictionary of its own; auto: all"},
+    {"export.whitening", HPS_KEY_STRING, AT(export.whitening), "", .used = HPS_FOR_EXPORT,
+     .help = "of a model of whitened activations: the store that pca.whiten wrote, whose map is folded in; none: for "
+             "whitened activations; \"\": the store that it was trained on"},
 
     {"import.input", HPS_KEY_STRING, AT(import.input), .needed = HPS_FOR_IMPORT, .used = HPS_FOR_IMPORT,
      .help = "folder of a SAELens or sparsify dictionary"},
@@ -311,6 +314,12 @@ const hps_key hps_schema[] = {
      .help = "taken at a time; changes at most the last digits"},
     {"pca.output", HPS_KEY_STRING, AT(pca.output), "", .used = HPS_FOR_PCA,
      .help = "file to write (.h5): mean, eigenvalues, components; \"\": pca.h5 in output"},
+    {"pca.whiten", HPS_KEY_STRING, AT(pca.whiten), "", .used = HPS_FOR_PCA,
+     .help =
+         "whitened copy of data.store to write (.h5), to train on: W (x - mean), W = (C + eps I)^(-1/2); \"\": none"},
+    {"pca.shrink", HPS_KEY_REAL, AT(pca.shrink), "1e-3", RANGE(0, ANY), .used = HPS_FOR_PCA,
+     .unit = "of the mean variance of a component",
+     .help = "eps of pca.whiten: components of less variance are left smaller than 1, not blown up"},
 
     {"refit.model", HPS_KEY_STRING, AT(refit.model), "", .used = HPS_FOR_REFIT,
      .help = "run directory, checkpoint or imported model; \"\": output"},

@@ -157,6 +157,7 @@ static hps_status write_parts(pass *p, hps_residual_name *name)
                                           .hook = t->member[0]->data.hook,
                                           .model_name = info->model_name,
                                           .shuffled = info->shuffled,
+                                          .whitening = info->whitening,
                                           .beside = beside,
                                           .store = t->file.store_identity,
                                           .stage = to,

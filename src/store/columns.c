@@ -46,18 +46,18 @@ static hps_dtype output_dtype(const hps_sources *sources, hps_store_dtype wanted
     return first == HPS_F64 ? HPS_F32 : first;
 }
 
-static hps_status add_activations(const hps_sources *sources, const hps_config *config, hps_columns *columns)
+static hps_status add_activations(const hps_sources *sources, hps_store_dtype dtype, hps_columns *columns)
 {
     hps_column *column = &columns->items[0];
 
-    if (config->shuffle.dtype == HPS_STORE_KEEP && !sources->same_dtype) {
+    if (dtype == HPS_STORE_KEEP && !sources->same_dtype) {
         return hps_fail(HPS_EFORMAT, "%s: the input files differ in dtype (this one: %s); set shuffle.dtype",
                         sources->items[0].path, hps_dtype_name(sources->items[0].dtype));
     }
     HPS_TRY(HPS_ALLOC(&column->arrays, sources->count, "the table of input files"));
     snprintf(column->name, sizeof(column->name), "/activations/%.500s", columns->hook);
     column->words = true;
-    column->dtype = output_dtype(sources, config->shuffle.dtype);
+    column->dtype = output_dtype(sources, dtype);
     column->out_bytes = sources->d * (int64_t)hps_dtype_size(column->dtype);
     for (int64_t i = 0; i < sources->count; i++) {
         column->arrays[i] = sources->items[i].array;
@@ -162,7 +162,7 @@ static hps_status add_beside(hps_columns *columns, const char *name, const char 
     if (is == PER_DOCUMENT && may_be_documents && columns->copies < COLUMNS_MAX) {
         snprintf(columns->copied[columns->copies++], sizeof(columns->copied[0]), "%s", name);
     } else {
-        hps_warn("shuffle", "%s: %s is left out: %s", sources->items[0].path, name,
+        hps_warn("store", "%s: %s is left out: %s", sources->items[0].path, name,
                  everywhere ? "it has not one row for each row of the activations, alike in all files"
                             : "it is not in every input file as plain numbers");
     }
@@ -239,14 +239,14 @@ static hps_status check_models(const hps_sources *sources)
     return status;
 }
 
-hps_status hps_columns_open(const hps_sources *sources, const hps_config *config, hps_columns *columns)
+hps_status hps_columns_open(const hps_sources *sources, const char *hook, hps_store_dtype dtype, hps_columns *columns)
 {
     *columns = (hps_columns){.sources = sources};
     HPS_TRY(check_models(sources));
-    HPS_TRY(name_hook(sources, config->shuffle.hook, &columns->hook));
+    HPS_TRY(name_hook(sources, hook, &columns->hook));
     HPS_TRY(HPS_ALLOC(&columns->items, COLUMNS_MAX, "the table of datasets"));
     HPS_TRY(HPS_ALLOC(&columns->copied, COLUMNS_MAX, "the table of datasets"));
-    HPS_TRY(add_activations(sources, config, columns));
+    HPS_TRY(add_activations(sources, dtype, columns));
     if (sources->items[0].file >= 0) {
         HPS_TRY(add_gradients(columns));
         HPS_TRY(add_group(columns, "/tokens"));

@@ -13,6 +13,7 @@ typedef struct {
     char name[600];              /* in the output */
     hps_array *arrays;           /* [files]; owned, those of column 0 borrowed from the sources */
     bool words;                  /* holds float words, which must be finite */
+    bool floats;                 /* gradients that are laid out as float32, whatever they come in */
     hps_dtype dtype;             /* of these words in the output; column 0 is converted to it */
     int64_t in_bytes, out_bytes; /* of a row; in: the most of all files */
 } hps_column;
@@ -28,11 +29,12 @@ typedef struct {
 } hps_columns;
 
 /*
- * Local, the same on every rank.  The activations, and of HDF5 files /gradients/<hook>, /tokens/<*>, /labels/<*>.  What is
- * not in all files, or not alike in all, is left out with a warning.  Errors: HPS_ECONFIG (no name for the activations),
- * HPS_EFORMAT (files of different models), HPS_ENOMEM.  Release with hps_columns_close, also after an error.
+ * Local, the same on every rank.  The activations, in the output of that name ("": the input's) and dtype, and of HDF5 files
+ * /gradients/<hook>, /tokens/<*>, /labels/<*>.  What is not in all files, or not alike in all, is left out with a warning.
+ * Errors: HPS_ECONFIG (no name for the activations), HPS_EFORMAT (files of different models), HPS_ENOMEM.  Release with
+ * hps_columns_close, also after an error.
  */
-hps_status hps_columns_open(const hps_sources *sources, const hps_config *config, hps_columns *columns);
+hps_status hps_columns_open(const hps_sources *sources, const char *hook, hps_store_dtype dtype, hps_columns *columns);
 void hps_columns_close(hps_columns *columns);
 
 /* Local, on rank 0: lays out the output for `rows` rows, with the attributes of the first file. */

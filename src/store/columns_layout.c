@@ -83,6 +83,21 @@ static hps_status lay_out_words(const hps_columns *columns, int64_t rows, hps_ou
     return status;
 }
 
+/* Gradients that are written anew: their norm, too, is found by who writes them. */
+static hps_status lay_out_floats(const hps_columns *columns, const hps_column *column, int64_t rows, hps_output *output)
+{
+    static const char *const none[] = {"hook_name", "n_tokens", "logical_dtype", "rms_norm", NULL};
+    hid_t dataset;
+    hps_status status =
+        hps_output_add_words(output, column->name, HPS_F32, rows, columns->sources->d, columns->hook, &dataset);
+
+    if (status == HPS_OK) {
+        status = hps_attributes_copy(column->arrays[0].dataset, dataset, none);
+    }
+    H5Dclose(dataset);
+    return status;
+}
+
 static hps_status lay_out_beside(const hps_column *column, int64_t rows, hps_output *output)
 {
     static const char *const none[] = {"n_tokens", NULL};
@@ -126,7 +141,8 @@ hps_status hps_columns_lay_out(const hps_columns *columns, int64_t rows, hps_out
     }
     HPS_TRY(lay_out_words(columns, rows, output));
     for (int64_t c = 1; c < columns->count; c++) {
-        HPS_TRY(lay_out_beside(&columns->items[c], rows, output));
+        const hps_column *column = &columns->items[c];
+        HPS_TRY(column->floats ? lay_out_floats(columns, column, rows, output) : lay_out_beside(column, rows, output));
     }
     for (int64_t i = 0; i < columns->copies; i++) {
         HPS_TRY(copy_whole(head, columns->copied[i], output));

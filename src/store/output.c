@@ -299,6 +299,15 @@ static hps_status add_statistics(hid_t file, const char *activations, int64_t d,
     return status == HPS_OK ? hps_h5_set_int(file, "complete", 1) : status;
 }
 
+static hps_status add_rms_norm(const hps_output *output)
+{
+    const hid_t dataset = H5Dopen2(output->file, output->gradients, H5P_DEFAULT);
+    const hps_status status = hps_h5_set_real(dataset, "rms_norm", output->rms_norm);
+
+    H5Dclose(dataset);
+    return status;
+}
+
 static hps_status finish_here(hps_output *output, const char *activations, int64_t d, const double *mean,
                               double mean_sq_norm)
 {
@@ -306,7 +315,10 @@ static hps_status finish_here(hps_output *output, const char *activations, int64
     if (output->file < 0) {
         return not_written(output->temporary);
     }
-    const hps_status status = add_statistics(output->file, activations, d, mean, mean_sq_norm);
+    hps_status status = output->gradients != NULL ? add_rms_norm(output) : HPS_OK;
+    if (status == HPS_OK) {
+        status = add_statistics(output->file, activations, d, mean, mean_sq_norm);
+    }
     const herr_t code = H5Fclose(output->file);
     output->file = H5I_INVALID_HID;
     HPS_TRY(status);

@@ -29,6 +29,8 @@ typedef struct {
     int datasets;
     int64_t begin[HPS_OUTPUT_DATASETS]; /* byte of row 0 */
     int64_t row_bytes[HPS_OUTPUT_DATASETS];
+    const char *gradients; /* dataset whose attribute rms_norm is written at the end; NULL: none; borrowed */
+    double rms_norm;       /* on rank 0 */
 } hps_output;
 
 /*

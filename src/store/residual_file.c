@@ -6,6 +6,7 @@
 #include "hpsae/base/background.h"
 #include "hpsae/base/memory.h"
 #include "hpsae/store/hdf5.h"
+#include "hpsae/store/whitening.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -108,6 +109,9 @@ static hps_status lay_out(hps_residual_file *f, const hps_residual_about *about)
     HPS_TRY(hps_h5_set_int(file, "parent_stage", about->stage));
     HPS_TRY(set_hash(file, "parent_config_hash", about->config_hash));
     HPS_TRY(set_hash(file, "parent_checksum", about->checksum));
+    if (about->whitening != 0) {
+        HPS_TRY(set_hash(file, "whitening", hps_whitening_of_residuals(about->whitening)));
+    }
     return link_groups(file, about->beside);
 }
 

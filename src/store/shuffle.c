@@ -172,7 +172,8 @@ static hps_status prepare(hps_shuffle_job *job, const hps_config *config, bool d
     job->end = job->first + share + (job->rank < extra ? 1 : 0);
     job->rows = job->sources.rows;
     job->moved_before = job->first;
-    HPS_TRY(hps_agree(job->comm, hps_columns_open(&job->sources, config, &job->columns)));
+    HPS_TRY(hps_agree(job->comm,
+                      hps_columns_open(&job->sources, config->shuffle.hook, config->shuffle.dtype, &job->columns)));
     log_input(job);
     take_fingerprint(job, config, fingerprint);
     HPS_TRY(hps_output_look(job->comm, config->shuffle.output, fingerprint, "shuffle.output", done));

@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct hps_store {
@@ -86,6 +87,25 @@ static hps_status read_statistics(hps_store *store)
     return status;
 }
 
+/* Rows that went through different maps are no one's activations. */
+static hps_status read_whitening(hps_store *store)
+{
+    const hps_sources *all = &store->sources;
+
+    for (int64_t i = 0; i < all->count; i++) {
+        char *text = NULL;
+        const uint64_t whitening =
+            hps_h5_get_text(all->items[i].file, "whitening", &text) ? strtoull(text, NULL, 16) : 0;
+        HPS_FREE(&text);
+        if (i > 0 && whitening != store->info.whitening) {
+            return hps_fail(HPS_EFORMAT, "%s: is not whitened as %s is; the files of a store must be alike",
+                            all->items[i].path, all->items[0].path);
+        }
+        store->info.whitening = whitening;
+    }
+    return HPS_OK;
+}
+
 static hps_status describe(hps_store *store)
 {
     const hps_sources *all = &store->sources;
@@ -112,6 +132,7 @@ static hps_status describe(hps_store *store)
                                    .model_name = store->model_name,
                                    .shuffled = shuffled,
                                    .mean = store->mean};
+    HPS_TRY(read_whitening(store));
     return read_statistics(store);
 }
 

@@ -4,6 +4,7 @@
 #include "moments.h"
 #include "pca_file.h"
 #include "publish.h"
+#include "whiten.h"
 
 #include "hpsae/base/log.h"
 #include "hpsae/base/memory.h"
@@ -24,6 +25,7 @@ typedef struct {
     hps_grid grid;
     hps_process_grid over;
     hps_dataset dataset;
+    hps_whiten whiten;
     int64_t d, fit_first, fit_rows, first, rows, nb;
     bool same;                /* both are the same rows */
     hps_cyclic C;             /* how all matrices, d x d, are dealt */
@@ -55,18 +57,20 @@ static int64_t slice_columns(const components *x)
     return SLICE_NUMBERS / x->d > 0 ? SLICE_NUMBERS / x->d : 1;
 }
 
-/* Three matrices, and either the rows on their way in or the workspace of the eigenvectors. */
+/* Three matrices, and the rows on their way in, the workspace of the eigenvectors, or what whitening takes. */
 static hps_status plan_memory(components *x)
 {
     const int64_t d = x->d, part = 8 * hps_cyclic_most_elements(&x->over, d, d, x->nb);
     const int64_t batch = batch_of(x, x->fit_rows > x->rows ? x->fit_rows : x->rows);
     const int64_t reading = hps_moments_bytes(&x->over, d, batch, x->nb);
     const int64_t solving = hps_cyclic_eigen_bytes(&x->over, d, x->nb);
+    const int64_t whitening = x->config->pca.whiten[0] != '\0' ? hps_whiten_bytes(&x->whiten) : 0;
+    const int64_t most = reading > solving ? reading : solving;
     char what[64];
 
     snprintf(what, sizeof(what), "principal components of %lld columns", (long long)d);
     return hps_budget_check(x->config, "pca", &x->over,
-                            3 * part + (reading > solving ? reading : solving) + 8 * (5 * d + slice_columns(x) * d),
+                            3 * part + (most > whitening ? most : whitening) + 8 * (5 * d + slice_columns(x) * d),
                             what);
 }
 
@@ -86,8 +90,13 @@ static hps_status prepare(components *x)
     HPS_TRY(choose_rows(x, "pca.rows", c->pca.rows, &x->first, &x->rows));
     x->same = c->pca.fit == c->pca.rows;
     x->d = x->dataset.info->d;
+    x->whiten =
+        (hps_whiten){.grid = &x->grid, .config = c, .dataset = &x->dataset, .first = x->fit_first, .rows = x->fit_rows};
     x->nb = hps_cyclic_block(&x->over, x->d, c->grid.block);
     HPS_TRY(hps_agree(x->world, plan_memory(x)));
+    if (c->pca.whiten[0] != '\0') {
+        HPS_TRY(hps_whiten_prepare(&x->whiten));
+    }
     return hps_cyclic_create(&x->over, x->d, x->d, x->nb, 0, &x->C);
 }
 
@@ -326,6 +335,9 @@ static hps_status work(components *x, bool json)
     if (!(x->total > 0)) {
         return hps_fail(HPS_EFORMAT, "%s: its %lld rows are all alike; components need rows that differ",
                         x->dataset.info->hook, (long long)x->rows);
+    }
+    if (x->config->pca.whiten[0] != '\0') {
+        HPS_TRY(hps_whiten_run(&x->whiten, x->mean));
     }
     return finish(x, json);
 }

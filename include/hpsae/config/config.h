@@ -201,9 +201,10 @@ typedef struct {
     struct {
         char *model; /* as eval.model */
         hps_format format;
-        char *output;   /* folder to write; "": output/export-FORMAT */
-        int64_t k;      /* auto: the model's */
-        int64_t prefix; /* only the first so many latents; auto: all */
+        char *output;    /* folder to write; "": output/export-FORMAT */
+        int64_t k;       /* auto: the model's */
+        int64_t prefix;  /* only the first so many latents; auto: all */
+        char *whitening; /* store that holds the map; none; "": the one that the model was trained on */
     } export;
 
     struct {
@@ -224,7 +225,9 @@ typedef struct {
     struct {
         hps_rows fit, rows;
         int64_t batch;
-        char *output; /* file to write (.h5); "": output/pca.h5 */
+        char *output;  /* file to write (.h5); "": output/pca.h5 */
+        char *whiten;  /* whitened copy of the store to write (.h5); "": none */
+        double shrink; /* eps of it, in mean variances */
     } pca;
 
     struct {

@@ -23,6 +23,7 @@ typedef struct {
     const char *hook;       /* as data.hook names it: under /activations, or with a leading slash a path */
     const char *model_name; /* "" where not known */
     bool shuffled;
+    uint64_t whitening;      /* of the store that all this began with; 0: none */
     const char *beside;      /* the other store's file */
     uint64_t store;          /* hps_store_identity of the store that all this began with */
     int stage;               /* whose reconstruction was taken off last, from 1 */

@@ -22,6 +22,7 @@ typedef struct {
     bool has_statistics; /* written by `hpsae shuffle` and `hpsae synth` */
     const double *mean;  /* [d] mean row, when has_statistics; borrowed */
     double mean_sq_norm; /* mean of |x|^2, when has_statistics */
+    uint64_t whitening;  /* identity of the whitening that rows went through (whitening.h); 0: none */
     double rms_norm;     /* of gradients: root of the mean of |g|^2; 0 when the store does not say */
 } hps_store_info;
 

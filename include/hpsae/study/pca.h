@@ -20,7 +20,12 @@
  * scale ("none" or "token"); datasets, in double, mean [d], eigenvalues [d] (variances along the components, descending),
  * components [d, d] (a row each, the number of largest size positive), ev [d] (ev[k - 1] by the k first).
  *
- * The numbers depend on the number of ranks in their last bits.  dry_run: only opens and checks.  Errors: HPS_ECONFIG,
+ * The numbers depend on the number of ranks in their last bits.
+ *
+ * pca.whiten: first writes a whitened copy of the whole store there (hpsae/store/whitening.h), by the mean and covariance of
+ * the rows pca.fit; one that stands there already from the same rows stays.  The same bytes on any number of ranks.
+ *
+ * dry_run: only opens and checks.  Errors: HPS_ECONFIG,
  * HPS_EIO, HPS_EFORMAT, HPS_ENOMEM, worded for the user.
  */
 hps_status hps_study_pca(MPI_Comm world, const hps_config *config, bool json, bool dry_run);
