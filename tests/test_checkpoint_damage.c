@@ -98,12 +98,12 @@ static void unfinished(void)
     MPI_Barrier(grid.model);
     if (grid.p == 0) {
         set_int(scratch_path(directory, "torn.h5"), "complete", 0);
-        set_int(scratch_path(directory, "newer.h5"), "format_version", 3);
+        set_int(scratch_path(directory, "newer.h5"), "format_version", 4);
         CHECK(truncate(scratch_path(directory, "short.h5"), about.st_size / 2) == 0);
     }
     MPI_Barrier(grid.model);
     refused("torn.h5", HPS_EFORMAT, "torn: its writing was never completed");
-    refused("newer.h5", HPS_EFORMAT, "format_version 3; this program reads versions 1 to 2");
+    refused("newer.h5", HPS_EFORMAT, "format_version 4; this program reads versions 1 to 3");
     snprintf(words, sizeof(words), "truncated, it has only %lld bytes; copy or write it again",
              (long long)about.st_size / 2);
     refused("short.h5", HPS_EFORMAT, words);

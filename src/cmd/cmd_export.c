@@ -4,8 +4,11 @@
 #include "hpsae/ensemble/ensemble_export.h"
 #include "hpsae/model/checkpoint.h"
 #include "hpsae/model/exchange.h"
+#include "hpsae/model/unwhiten.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 /* The folder of export.output, or one named after the format beside the run. */
 static hps_status choose_folder(const hps_config *config, char folder[HPS_PATH_MAX])
@@ -43,20 +46,105 @@ static void say(const char *written, const hps_model *model, const hps_export_op
             (unsigned long long)checksum, (long long)model->tokens);
 }
 
-static hps_status export_model(const hps_context *context, const hps_grid *grid, const hps_model *model)
+static bool left_whitened(const hps_config *config)
+{
+    return strcmp(config->export.whitening, "none") == 0;
+}
+
+/* The store whose map is to be folded in: as export.whitening says, or as the model's run named its own. */
+static hps_status choose_whitened_store(const hps_config *config, const hps_model *model, char **path)
+{
+    if (config->export.whitening[0] != '\0') {
+        *path = config->export.whitening;
+        return HPS_OK;
+    }
+    *path = model->whitened_store;
+    return *path != NULL
+               ? HPS_OK
+               : hps_config_fail(config, "export.whitening",
+                                 "the model was trained on whitened activations, of a store that its file does "
+                                 "not name; name that store, or say none to export it for whitened activations");
+}
+
+/* Local.  The map of that store, if it is the model's. */
+static hps_status read_map(const hps_config *config, const hps_model *model, hps_whitening *map)
+{
+    uint64_t identity = 0;
+    char *path;
+
+    HPS_TRY(choose_whitened_store(config, model, &path));
+    const hps_status status = hps_whitening_read(path, map, &identity);
+    if (status != HPS_OK) {
+        return hps_config_fail(config, "export.whitening",
+                               "the model was trained on whitened activations, and %s; name the store that pca.whiten "
+                               "wrote, or say none to export it for whitened activations",
+                               hps_status_message());
+    }
+    return identity == model->whitening
+               ? HPS_OK
+               : hps_config_fail(
+                     config, "export.whitening",
+                     "%s is whitened otherwise than the store that the model was trained on; name that one, or "
+                     "say none to export it for whitened activations",
+                     path);
+}
+
+/* Collective.  From here on the model is one of activations as they are, but where it is to stay as it is. */
+static hps_status fold_whitening(const hps_context *context, const hps_grid *grid, hps_model *model)
 {
     const hps_config *config = context->config;
-    const hps_export_options options = options_of(config);
+    hps_whitening map = {.d = 0};
+
+    if (model->whitening == 0) {
+        return config->export.whitening[0] == '\0' || left_whitened(config)
+                   ? HPS_OK
+                   : hps_config_fail(config, "export.whitening",
+                                     "the model was not trained on whitened activations; leave "
+                                     "it out");
+    }
+    if (left_whitened(config)) {
+        hps_warn("export", "the dictionary is for whitened activations, W (x - mean), as export.whitening none asks");
+        return HPS_OK;
+    }
+    hps_status status = hps_agree(grid->model, read_map(config, model, &map));
+    if (status == HPS_OK) {
+        status = hps_model_unwhiten(grid, (int)config->grid.threads, &map, model);
+    }
+    if (status == HPS_OK) {
+        hps_log("export", "the whitening is folded in: the dictionary is for activations as they are");
+    }
+    hps_whitening_free(&map);
+    return status;
+}
+
+/* What SAELens' metadata say of a dictionary that is for whitened activations; NULL: nothing. */
+static json_t *metadata_of(const hps_model *model)
+{
+    char hash[17];
+
+    snprintf(hash, sizeof(hash), "%016" PRIx64, model->whitening);
+    return model->whitening != 0 ? json_pack("{s:s}", "hpsae_whitening", hash) : NULL;
+}
+
+static hps_status export_model(const hps_context *context, const hps_grid *grid, hps_model *model)
+{
+    const hps_config *config = context->config;
+    hps_export_options options = options_of(config);
     char folder[HPS_PATH_MAX], written[HPS_PATH_MAX];
 
     HPS_TRY(hps_export_check(model, &options));
     HPS_TRY(choose_folder(config, folder));
+    const uint64_t checksum = hps_model_checksum(grid->model, model).values;
+    HPS_TRY(fold_whitening(context, grid, model));
     if (context->dry_run) {
         hps_log("export", "%s would be written to", folder);
         return HPS_OK;
     }
-    HPS_TRY(hps_export(grid->model, model, &options, folder, written));
-    say(written, model, &options, hps_model_checksum(grid->model, model).values);
+    options.metadata = metadata_of(model);
+    const hps_status status = hps_export(grid->model, model, &options, folder, written);
+    json_decref(options.metadata);
+    HPS_TRY(status);
+    say(written, model, &options, checksum);
     return HPS_OK;
 }
 
@@ -72,6 +160,17 @@ static hps_status load_and_export_model(const hps_context *context, const hps_gr
     return status;
 }
 
+/* A map would have to be folded into each member, without the mean into later stages. */
+static hps_status check_ensemble_whitening(const hps_config *config, const hps_ensemble *ensemble)
+{
+    if (ensemble->model[0]->whitening == 0 || left_whitened(config)) {
+        return HPS_OK;
+    }
+    return hps_config_fail(config, "export.whitening",
+                           "the ensemble was trained on whitened activations, which is folded into single dictionaries "
+                           "alone; say none to export it for whitened activations, or name a member in export.model");
+}
+
 static hps_status export_ensemble(const hps_context *context, hps_ensemble *ensemble)
 {
     const hps_config *config = context->config;
@@ -79,6 +178,7 @@ static hps_status export_ensemble(const hps_context *context, hps_ensemble *ense
     char folder[HPS_PATH_MAX];
 
     HPS_TRY(hps_ensemble_export_check(ensemble, &options));
+    HPS_TRY(check_ensemble_whitening(config, ensemble));
     HPS_TRY(choose_folder(config, folder));
     if (context->dry_run) {
         hps_log("export", "%s would be written to", folder);

@@ -145,6 +145,9 @@ static hps_status describe_model(const hps_context *context, const char *path, j
     add_text(about, "model_name", head.model_name);
     add_text(about, "data_scale", norms[head.norm]);
     json_object_set_new(about, "factor", hps_json_real(head.scale));
+    if (head.whitening != 0) {
+        add_hash(about, "whitening", head.whitening);
+    }
     json_object_set_new(about, "holds", roles_of(head.roles));
     add_hash(about, "checksum", head.checksum_values);
     add_hash(about, "config_hash", head.config_hash);
@@ -224,6 +227,9 @@ static hps_status describe_store(const hps_context *context, json_t *about)
         add_text(about, "hook", info->hook);
         add_text(about, "model_name", info->model_name);
         json_object_set_new(about, "shuffled", json_boolean(info->shuffled));
+        if (info->whitening != 0) {
+            add_hash(about, "whitening", info->whitening);
+        }
         if (info->has_statistics) {
             json_object_set_new(about, "mean_sq_norm", hps_json_real(info->mean_sq_norm));
         }

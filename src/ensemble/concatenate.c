@@ -99,6 +99,7 @@ static hps_status take_names(const hps_ensemble *e, hps_model *whole, hps_thresh
     whole->threshold = first->threshold;
     whole->tokens = first->tokens;
     whole->step = first->step;
+    whole->whitening = first->whitening;
     for (int j = 0; j < e->file.members; j++) {
         const double threshold = e->model[j]->threshold / first->scale / e->file.members;
         run[j] = (hps_threshold_run){.end = e->offset[j + 1], .value = hps_export_round_threshold(threshold)};

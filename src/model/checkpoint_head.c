@@ -43,7 +43,8 @@ static uint64_t head_checksum(const hps_checkpoint_head *head, int64_t version)
     for (int i = 0; i < 3; i++) {
         sum = hps_checksum_bytes(sum, texts[i], strlen(texts[i]));
     }
-    return version < HPS_MODEL_FILE_SELECTS ? sum : hps_head_selection_checksum(head, sum);
+    sum = version < HPS_MODEL_FILE_SELECTS ? sum : hps_head_selection_checksum(head, sum);
+    return version < HPS_MODEL_FILE_WHITENED ? sum : hps_checksum_bytes(sum, &head->whitening, sizeof(head->whitening));
 }
 
 /* Hexadecimal, as the log shows checksums. */
@@ -77,8 +78,10 @@ static hps_status put_config(hid_t file, const char *config)
 
 hps_status hps_head_write(hid_t file, const hps_checkpoint_head *head)
 {
+    const int64_t version = head->whitening != 0 ? HPS_MODEL_FILE_WHITENED : HPS_MODEL_FILE_SELECTS;
+
     HPS_TRY(hps_h5_set_fixed_text(file, "format", format));
-    HPS_TRY(hps_h5_set_int(file, "format_version", HPS_MODEL_FILE_VERSION));
+    HPS_TRY(hps_h5_set_int(file, "format_version", version));
     HPS_TRY(hps_h5_set_int(file, "n", head->n));
     HPS_TRY(hps_h5_set_int(file, "d", head->d));
     HPS_TRY(hps_h5_set_int(file, "k", head->k));
@@ -92,7 +95,10 @@ hps_status hps_head_write(hid_t file, const hps_checkpoint_head *head)
     HPS_TRY(set_hash(file, "config_hash", head->config_hash));
     HPS_TRY(set_hash(file, "checksum_values", head->checksum_values));
     HPS_TRY(set_hash(file, "checksum_state", head->checksum_state));
-    HPS_TRY(set_hash(file, "checksum_head", head_checksum(head, HPS_MODEL_FILE_VERSION)));
+    HPS_TRY(set_hash(file, "checksum_head", head_checksum(head, version)));
+    if (head->whitening != 0) {
+        HPS_TRY(set_hash(file, "whitening", head->whitening));
+    }
     HPS_TRY(hps_h5_set_int(file, "complete", 0));
     return put_config(file, head->config);
 }
@@ -181,6 +187,9 @@ static hps_status get_attributes(hid_t file, int64_t version, hps_checkpoint_hea
     HPS_TRY(get_hash(file, "checksum_values", &head->checksum_values));
     HPS_TRY(get_hash(file, "checksum_state", &head->checksum_state));
     HPS_TRY(get_hash(file, "checksum_head", &checksum));
+    if (version >= HPS_MODEL_FILE_WHITENED) {
+        HPS_TRY(get_hash(file, "whitening", &head->whitening));
+    }
     HPS_TRY(get_config(file, &head->config));
     if (checksum != head_checksum(head, version)) {
         return hps_fail(HPS_EFORMAT, "damaged: the head's checksum differs");

@@ -33,6 +33,24 @@ static hps_status fill(MPI_Comm comm, const char *path, unsigned roles, const hp
     return hps_checkpoint_at(path, status);
 }
 
+/* Where the run says that its store is; a file that says nothing of a run has none. */
+static hps_status take_whitening(hps_model *model, const hps_checkpoint_head *head)
+{
+    hps_config *config = NULL;
+
+    model->whitening = head->whitening;
+    if (head->whitening == 0 || head->config[0] == '\0') {
+        return HPS_OK;
+    }
+    HPS_TRY(hps_config_read_text("/config", head->config, &config));
+    if (config->data.store.count > 0) {
+        model->whitened_store = strdup(config->data.store.items[0]);
+    }
+    const bool lost = config->data.store.count > 0 && model->whitened_store == NULL;
+    hps_config_destroy(&config);
+    return lost ? hps_fail(HPS_ENOMEM, "no memory for names") : HPS_OK;
+}
+
 static hps_status take_names(hps_model *model, const hps_checkpoint_head *head)
 {
     model->norm = (hps_norm)head->norm;
@@ -42,6 +60,7 @@ static hps_status take_names(hps_model *model, const hps_checkpoint_head *head)
     model->step = head->step;
     model->hook = strdup(head->hook);
     model->model_name = strdup(head->model_name);
+    HPS_TRY(take_whitening(model, head));
     return model->hook != NULL && model->model_name != NULL ? HPS_OK : hps_fail(HPS_ENOMEM, "no memory for names");
 }
 

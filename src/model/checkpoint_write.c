@@ -33,7 +33,8 @@ static hps_status make_head(const hps_model *model, const char *config, uint64_t
                                   .hook = strdup(model->hook != NULL ? model->hook : ""),
                                   .model_name = strdup(model->model_name != NULL ? model->model_name : ""),
                                   .norm = (int)model->norm,
-                                  .scale = model->scale};
+                                  .scale = model->scale,
+                                  .whitening = model->whitening};
     hps_head_take_selection(model, head);
     for (int i = 0; i < HPS_ROLES * HPS_TENSORS; i++) {
         head->checksum_state += sums->tensor[i / HPS_TENSORS][i % HPS_TENSORS];

@@ -1,5 +1,7 @@
 #include "hpsae/model/dataset.h"
 
+#include "hpsae/base/log.h"
+
 #include <math.h>
 
 hps_status hps_dataset_open(MPI_Comm comm, const hps_config *config, const hps_list *paths, bool gradients,
@@ -37,4 +39,22 @@ hps_status hps_dataset_fits(const hps_dataset *dataset, const char *path, int64_
     }
     return hps_fail(HPS_ECONFIG, "%s has d %lld, but the store %s has d %lld; choose the store that the model is for",
                     path, (long long)d, dataset->info->hook, (long long)dataset->info->d);
+}
+
+hps_status hps_dataset_whitened(const hps_dataset *dataset, const char *path, uint64_t whitening)
+{
+    const hps_store_info *info = dataset->info;
+
+    if (whitening == 0 && info->whitening != 0) {
+        hps_warn("data", "the store %s is whitened, and %s does not say that it is for whitened activations",
+                 info->hook, path);
+    }
+    if (whitening == 0 || whitening == info->whitening) {
+        return HPS_OK;
+    }
+    return hps_fail(
+        HPS_ECONFIG,
+        "%s was trained on whitened activations, and the store %s is %s; choose the store that it was trained "
+        "on, or export the model (its export is for activations as they are) and import that",
+        path, info->hook, info->whitening == 0 ? "not whitened" : "whitened otherwise");
 }

@@ -125,6 +125,7 @@ void hps_model_destroy(hps_model **model)
     HPS_FREE(&(*model)->fired);
     free((*model)->hook);
     free((*model)->model_name);
+    free((*model)->whitened_store);
     HPS_FREE(model);
 }
 

@@ -6,6 +6,7 @@
 #include "hpsae/model/device.h"
 #include "hpsae/model/device_fit.h"
 #include "hpsae/model/initialise.h"
+#include "hpsae/store/whitening.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -46,6 +47,9 @@ static hps_status open_data(hps_training *t)
             "with it: topk | batch_topk",
             info->hook);
     }
+    if (info->whitening != 0 && t->first == NULL) {
+        hps_log(t->name, "the store is whitened: ev and mse are those of whitened activations");
+    }
     if (!info->shuffled && t->first == NULL) {
         hps_warn(t->name, "the store is not shuffled: neighbouring rows come from one text; run `hpsae shuffle` first");
     }
@@ -79,6 +83,14 @@ static hps_status find_checkpoint(const hps_training *t, char **path)
     return HPS_OK;
 }
 
+/* What a chain leaves of whitened activations is the same, from files (where the store says so) or live. */
+static uint64_t whitening_of(const hps_training *t)
+{
+    const uint64_t store = t->dataset.info->whitening;
+
+    return t->change != NULL ? hps_whitening_of_residuals(store) : store;
+}
+
 /* Whether the checkpoint is one of this run: same data dimension, same configuration where it decides the bits. */
 static hps_status check_head(const hps_training *t, const char *path, const hps_checkpoint_head *head)
 {
@@ -91,6 +103,13 @@ static hps_status check_head(const hps_training *t, const char *path, const hps_
                         "%s: a checkpoint of d %lld, but the store has d %lld; choose the store that it was "
                         "trained on, or another output",
                         path, (long long)head->d, (long long)d);
+    }
+    if (head->whitening != whitening_of(t)) {
+        return hps_fail(
+            HPS_ECONFIG,
+            "%s: a checkpoint of a run on %s activations, which the store's are not; choose the store that it "
+            "was trained on, or another output",
+            path, head->whitening == 0 ? "unwhitened" : "these whitened");
     }
     if (head->config_hash == t->hash) {
         return HPS_OK;
@@ -144,6 +163,7 @@ static hps_status new_model(hps_training *t)
                                                  hps_training_roles(c), &t->model)));
     t->model->hook = strdup(t->dataset.info->hook);
     t->model->model_name = strdup(t->dataset.info->model_name);
+    t->model->whitening = whitening_of(t);
     return HPS_OK;
 }
 

@@ -25,6 +25,7 @@ static hps_status check_threshold(const hps_code_options *o, const hps_model *m,
 static hps_status check_model(const hps_code_options *o)
 {
     HPS_TRY(hps_dataset_fits(o->dataset, o->path, first_model(o)->shard.d));
+    HPS_TRY(hps_dataset_whitened(o->dataset, o->path, first_model(o)->whitening));
     if (o->ensemble == NULL) {
         return check_threshold(o, o->model, "");
     }

@@ -123,6 +123,7 @@ static hps_status prepare(evaluation *e)
     HPS_TRY(hps_eval_rows(c, &e->dataset, &e->first, &e->rows));
     HPS_TRY(hps_model_load(&e->grid, e->path, &e->model));
     HPS_TRY(hps_dataset_fits(&e->dataset, e->path, e->model->shard.d));
+    HPS_TRY(hps_dataset_whitened(&e->dataset, e->path, e->model->whitening));
     const int64_t batch = smaller(c->eval.batch, e->rows), n = e->model->shard.n;
     e->curve = smaller(c->eval.curve == HPS_AUTO_INT ? 4 * e->model->k : c->eval.curve, n);
     HPS_TRY(open_feeds(e, batch));
@@ -175,6 +176,7 @@ static hps_status finish(evaluation *e, bool json)
 
     e->found.path = e->path;
     e->found.hook = e->dataset.info->hook;
+    e->found.whitened = e->dataset.info->whitening != 0;
     e->found.model = e->model;
     e->found.dead_tokens = e->config->train.aux.dead_tokens;
     e->found.fired = e->fired;

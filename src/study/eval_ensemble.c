@@ -50,6 +50,7 @@ static hps_status prepare(evaluation *e)
     HPS_TRY(hps_eval_rows(c, &e->dataset, &e->first, &e->rows));
     HPS_TRY(hps_ensemble_load(&e->grid, e->path, &e->ensemble));
     HPS_TRY(hps_dataset_fits(&e->dataset, e->path, e->ensemble->file.d));
+    HPS_TRY(hps_dataset_whitened(&e->dataset, e->path, e->ensemble->model[0]->whitening));
     HPS_TRY(hps_agree(e->world, hps_device_without(c->kernels.backend, &kernels)));
     const int64_t batch = c->eval.batch < e->rows ? c->eval.batch : e->rows;
     const hps_model *m = e->ensemble->model[0];
@@ -199,6 +200,10 @@ static json_t *object(const evaluation *e)
 
     json_object_set_new(out, "model", json_string(e->path));
     json_object_set_new(out, "hook", json_string(e->dataset.info->hook));
+    if (e->dataset.info->whitening != 0) {
+        hps_log("eval", "the store is whitened: ev and mse are those of whitened activations");
+        json_object_set_new(out, "space", json_string("whitened"));
+    }
     json_object_set_new(out, "ensemble", json_string(hps_ensemble_name(e->ensemble)));
     json_object_set_new(out, "members", json_integer(e->ensemble->file.members));
     json_object_set_new(out, "latents", json_integer(e->ensemble->offset[e->ensemble->file.members]));

@@ -130,6 +130,9 @@ json_t *hps_findings_json(const hps_findings *f)
     snprintf(hex, sizeof(hex), "%016" PRIx64, f->checksum);
     json_object_set_new(out, "model", json_string(f->path));
     json_object_set_new(out, "hook", json_string(f->hook));
+    if (f->whitened) {
+        json_object_set_new(out, "space", json_string("whitened"));
+    }
     json_object_set_new(out, "latents", json_integer(f->model->shard.n));
     json_object_set_new(out, "k", json_integer(f->model->k));
     json_object_set_new(out, "selection", json_string(hps_pick_name(f->pick.rule)));
@@ -169,6 +172,9 @@ void hps_findings_log(const hps_findings *f)
 {
     const hps_evaluation *r = &f->result;
 
+    if (f->whitened) {
+        hps_log("eval", "the store is whitened: ev and mse are those of whitened activations");
+    }
     hps_log("eval", "ev %.5f, ev_dimmean %.5f, mse %.6g, L0 %.2f, %.1f %% of the latents fired", r->ev, r->ev_dimmean,
             r->mse, r->l0, 100 * (double)r->alive / (double)f->model->shard.n);
     log_evs("ev_at_k", "k", r->points, r->k, r->ev_at_k);

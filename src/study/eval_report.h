@@ -12,6 +12,7 @@
 
 typedef struct {
     const char *path, *hook; /* of the model, of the store */
+    bool whitened;           /* the store's activations */
     const hps_model *model;
     int64_t dead_tokens;  /* a latent silent for so long in training is dead */
     const int64_t *fired; /* [n] tokens on which each fired */

@@ -2,8 +2,8 @@
  * Models on disk: one HDF5 file, layout-independent ([n, d] datasets), written collectively beside the old one, then
  * renamed.  A checkpoint holds all roles, dead counters and cursor; an imported model the values alone.
  *
- * File: attributes format "hpsae-model", format_version 2, n, d, k, norm, scale, select, alpha, beta, threshold,
- * prefixes (left out where there are none), hook, model_name, tokens, step, config_hash, checksum_values,
+ * File: attributes format "hpsae-model", format_version 2 (3 with whitening), n, d, k, norm, scale, select, alpha, beta, threshold,
+ * prefixes and whitening (left out where there are none), hook, model_name, tokens, step, config_hash, checksum_values,
  * checksum_state, checksum_head (16 hexadecimal digits) and, set last, complete = 1; /config (used.yaml's text);
  * datasets /<role>/<tensor> (float32) and /fired (int64), each with its own `checksum`.
  */
@@ -38,7 +38,8 @@ typedef struct {
     char *hook, *model_name;
     int norm; /* hps_norm */
     double scale;
-    hps_select select; /* this and what follows as in hps_model */
+    uint64_t whitening; /* as in hps_model */
+    hps_select select;  /* this and what follows as in hps_model */
     double alpha, beta, threshold;
     int prefixes;
     int64_t prefix[HPS_PREFIXES_MAX];

@@ -9,8 +9,11 @@
 #include <hdf5.h>
 #include <stdbool.h>
 
-/* Version 1 had no selection: such a file is read as a TopK dictionary. */
-enum { HPS_DATASET_NAME = 32, HPS_MODEL_FILE_VERSION = 2, HPS_MODEL_FILE_SELECTS = 2 };
+/*
+ * Version 1 had no selection: such a file is read as a TopK dictionary.  Version 3 is version 2 with whitening, and written
+ * only where there is one.
+ */
+enum { HPS_DATASET_NAME = 32, HPS_MODEL_FILE_VERSION = 3, HPS_MODEL_FILE_SELECTS = 2, HPS_MODEL_FILE_WHITENED = 3 };
 
 /* Local.  "/value/W_enc" and so on. */
 void hps_checkpoint_dataset(hps_role role, hps_tensor tensor, char name[HPS_DATASET_NAME]);

@@ -33,4 +33,11 @@ void hps_dataset_rows(const hps_dataset *dataset, hps_rows part, int64_t *first,
 /* Local.  Whether a model of d columns, read from path, is for this store.  Error: HPS_ECONFIG. */
 hps_status hps_dataset_fits(const hps_dataset *dataset, const char *path, int64_t d);
 
+/*
+ * Local.  Whether a model, read from path, that was trained on activations of this whitening (0: as they are) is for them.
+ * HPS_ECONFIG when it was trained on whitened ones, and the store's are not or are whitened otherwise; a model that says
+ * nothing of it (it may be imported) is used on a whitened store with a warning.
+ */
+hps_status hps_dataset_whitened(const hps_dataset *dataset, const char *path, uint64_t whitening);
+
 #endif

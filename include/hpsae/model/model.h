@@ -42,10 +42,12 @@ typedef struct {
     hps_tensors role[HPS_ROLES];      /* roles that do not exist have NULL pointers */
     int64_t
         *fired; /* [n] tokens seen when the latent last fired, the same on every rank; only in training, else NULL */
-    int64_t tokens;   /* tokens trained on */
-    int64_t step;     /* optimiser steps done */
-    char *hook;       /* where the activations come from; from strdup, owned; NULL: not known */
-    char *model_name; /* likewise */
+    int64_t tokens;       /* tokens trained on */
+    int64_t step;         /* optimiser steps done */
+    char *hook;           /* where the activations come from; from strdup, owned; NULL: not known */
+    char *model_name;     /* likewise */
+    uint64_t whitening;   /* of its activations (hpsae/store/whitening.h); 0: they are as they are */
+    char *whitened_store; /* first path of their store, as the run named it; likewise */
 } hps_model;
 
 /*
