@@ -50,7 +50,7 @@ def make_rows(rows, d, seed):
 
 
 def write_files(x, g):
-    """The store, in two files, one of them float16's neighbour: words of float64 are not ours to lose."""
+    """The store, in two files, with tokens, labels and gradients."""
     for path, part in (("store/a.h5", slice(0, FIRST)), ("store/b.h5", slice(FIRST, None))):
         program.write_store(path, x[part], gradients=g[part])
         with h5py.File(path, "a") as file:
