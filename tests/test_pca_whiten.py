@@ -154,7 +154,8 @@ def killed():
 def forward_exported(folder, x):
     with open(os.path.join(folder, "cfg.json"), encoding="utf-8") as file:
         config = json.load(file)
-    t = {name: value.astype(np.float64) for name, value in ensemble_loader.read_tensors(os.path.join(folder, "sae_weights.safetensors")).items()}
+    tensors = ensemble_loader.read_tensors(os.path.join(folder, "sae_weights.safetensors"))
+    t = {name: value.astype(np.float64) for name, value in tensors.items()}
     p = (x - t["b_dec"]) @ t["W_enc"] + t["b_enc"]
     z = select(p, config.get("k"), t.get("threshold"))
     return z, z @ t["W_dec"] + t["b_dec"]

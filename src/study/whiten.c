@@ -22,35 +22,35 @@ typedef struct {
     double *root;    /* [d, d] C, then (C + eps I)^(1/2); of the map */
 } covariance;
 
-static int64_t batch_of(const hps_whiten *o)
+static int64_t batch_of(const hps_whiten *w)
 {
-    return o->rows < o->config->pca.batch ? o->rows : o->config->pca.batch;
+    return w->rows < w->config->pca.batch ? w->rows : w->config->pca.batch;
 }
 
-hps_status hps_whiten_prepare(hps_whiten *o)
+hps_status hps_whiten_prepare(hps_whiten *w)
 {
-    const hps_config *c = o->config;
-    const hps_store_info *info = o->dataset->info;
+    const hps_config *c = w->config;
+    const hps_store_info *info = w->dataset->info;
     uint64_t identity;
 
     if (info->whitening != 0) {
         return hps_config_fail(c, "data.store", "is whitened already; whiten the store that it was made from");
     }
-    HPS_TRY(hps_agree(o->grid->model, hps_store_identity(o->dataset->store, &identity)));
-    snprintf(o->fingerprint, sizeof(o->fingerprint), "store %016" PRIx64 " whitened by rows %lld + %lld, shrink %.17g",
-             identity, (long long)o->first, (long long)o->rows, c->pca.shrink);
-    HPS_TRY(hps_whitened_look(o->grid->model, c->pca.whiten, o->fingerprint, &o->done));
-    if (o->done) {
+    HPS_TRY(hps_agree(w->grid->model, hps_store_identity(w->dataset->store, &identity)));
+    snprintf(w->fingerprint, sizeof(w->fingerprint), "store %016" PRIx64 " whitened by rows %lld + %lld, shrink %.17g",
+             identity, (long long)w->first, (long long)w->rows, c->pca.shrink);
+    HPS_TRY(hps_whitened_look(w->grid->model, c->pca.whiten, w->fingerprint, &w->done));
+    if (w->done) {
         hps_log("pca", "%s is there already, made from these rows; it stays", c->pca.whiten);
     }
     return HPS_OK;
 }
 
-int64_t hps_whiten_bytes(const hps_whiten *o)
+int64_t hps_whiten_bytes(const hps_whiten *w)
 {
-    const int64_t d = o->dataset->info->d, map = 2 * d * d * (int64_t)sizeof(double);
-    const int64_t reading = batch_of(o) * d * (int64_t)(2 * sizeof(float) + sizeof(double));
-    const int64_t writing = hps_whitened_bytes(o->dataset->info->rows, d), solving = hps_inverse_root_bytes(d);
+    const int64_t d = w->dataset->info->d, map = 2 * d * d * (int64_t)sizeof(double);
+    const int64_t reading = batch_of(w) * d * (int64_t)(2 * sizeof(float) + sizeof(double));
+    const int64_t writing = hps_whitened_bytes(w->dataset->info->rows, d), solving = hps_inverse_root_bytes(d);
 
     return map + (reading > solving ? (reading > writing ? reading : writing) : solving > writing ? solving : writing);
 }
@@ -135,9 +135,9 @@ static double shrink(const covariance *c)
 }
 
 /* Collective.  The map of the fitted rows. */
-static hps_status make_map(const hps_whiten *o, hps_whitening *map)
+static hps_status make_map(const hps_whiten *w, hps_whitening *map)
 {
-    covariance c = {.o = o, .d = map->d, .batch = batch_of(o), .root = map->inverse};
+    covariance c = {.o = w, .d = map->d, .batch = batch_of(w), .root = map->inverse};
 
     hps_status status = open_rows(&c);
     if (status == HPS_OK) {
@@ -146,52 +146,52 @@ static hps_status make_map(const hps_whiten *o, hps_whitening *map)
     close_rows(&c);
     HPS_TRY(status);
     const double eps = shrink(&c);
-    hps_log("pca", "whitening: the inverse root of C + %.4g I from %lld rows", eps, (long long)o->rows);
-    status = hps_inverse_root(o->grid->model, (int)o->config->grid.threads, c.d, map->inverse, map->W);
+    hps_log("pca", "whitening: the inverse root of C + %.4g I from %lld rows", eps, (long long)w->rows);
+    status = hps_inverse_root(w->grid->model, (int)w->config->grid.threads, c.d, map->inverse, map->W);
     return status != HPS_ENUMERIC
                ? status
                : hps_config_fail(
-                     o->config, "pca.shrink",
+                     w->config, "pca.shrink",
                      "%.15g leaves the covariance of %lld rows in %lld columns singular: some components have "
                      "no variance; set a larger one, say 1e-3",
-                     o->config->pca.shrink, (long long)o->rows, (long long)c.d);
+                     w->config->pca.shrink, (long long)w->rows, (long long)c.d);
 }
 
 /* Collective. */
-static hps_status write_copy(const hps_whiten *o, const hps_whitening *map)
+static hps_status write_copy(const hps_whiten *w, const hps_whitening *map)
 {
-    const hps_config *config = o->config;
+    const hps_config *config = w->config;
     hps_whitened_copy copy = {.store = &config->data.store,
                               .hook = config->data.hook,
                               .path = config->pca.whiten,
-                              .fingerprint = o->fingerprint,
-                              .first = o->first,
-                              .rows = o->rows,
+                              .fingerprint = w->fingerprint,
+                              .first = w->first,
+                              .rows = w->rows,
                               .shrink = config->pca.shrink,
                               .threads = (int)config->grid.threads};
 
-    HPS_TRY(hps_agree(o->grid->model, hps_store_identity(o->dataset->store, &copy.identity)));
-    HPS_TRY(hps_whitened_write(o->grid->model, &copy, map));
-    hps_log("pca", "wrote %s: %lld whitened rows, map %016" PRIx64, copy.path, (long long)o->dataset->info->rows,
+    HPS_TRY(hps_agree(w->grid->model, hps_store_identity(w->dataset->store, &copy.identity)));
+    HPS_TRY(hps_whitened_write(w->grid->model, &copy, map));
+    hps_log("pca", "wrote %s: %lld whitened rows, map %016" PRIx64, copy.path, (long long)w->dataset->info->rows,
             hps_whitening_identity(map));
     return HPS_OK;
 }
 
-hps_status hps_whiten_run(const hps_whiten *o, const double *mean)
+hps_status hps_whiten_run(const hps_whiten *w, const double *mean)
 {
-    const int64_t d = o->dataset->info->d;
+    const int64_t d = w->dataset->info->d;
     hps_whitening map;
 
-    if (o->done) {
+    if (w->done) {
         return HPS_OK;
     }
-    hps_status status = hps_agree(o->grid->model, hps_whitening_create(d, &map));
+    hps_status status = hps_agree(w->grid->model, hps_whitening_create(d, &map));
     if (status == HPS_OK) {
         memcpy(map.mean, mean, (size_t)d * sizeof(*mean));
-        status = make_map(o, &map);
+        status = make_map(w, &map);
     }
     if (status == HPS_OK) {
-        status = write_copy(o, &map);
+        status = write_copy(w, &map);
     }
     hps_whitening_free(&map);
     return status;
