@@ -176,10 +176,10 @@ $B/tests/%: tests/%.c $(library) $B/flags
 ranks_of = $(shell sed -n 's/^ \* ranks: //p' tests/$(notdir $(1)).c)
 runs     = $(foreach t,$(tests),$(foreach n,$(call ranks_of,$(t)),$(t)@$(n)))
 
-# Scripts run JOBS at a time, those in a Slurm of their own first, for they mostly wait; then what needs the machine for
-# itself: compiled tests, and scripts whose head says "alone: WHY".
+# Scripts run JOBS at a time; then what needs the machine for
+# itself: compiled tests, scripts in a Slurm, and those whose head says "alone: WHY".
 alone    = $(shell grep -l '^. alone: ' $(scripts) /dev/null)
-together = $(filter-out $(alone),$(scripts))
+together = $(filter-out $(alone) tests/slurm/%,$(scripts))
 empty   :=
 comma   := ,
 rules    = $(if $(together),--jobs $(JOBS) --rules 'par={$(subst $(empty) $(empty),$(comma),$(together))}')
