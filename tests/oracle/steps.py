@@ -93,18 +93,12 @@ def train(directory, case, name, steps=STEPS, lr=LR, **keys):
     return output
 
 
-STARTS = {}  # by scale: nothing else that cases configure changes where a training starts
-
-
 def initial_state(directory, case):
-    """The parameters before the first step: what a step leaves of them whose lr is below their rounding.  Were they not
-    those of the case, its first gradient and the whole trajectory would be off."""
-    if case.scale not in STARTS:
-        run = train(directory, case, "initial", steps=1, lr=1e-30)
-        if run is None:
-            return None
-        STARTS[case.scale] = program.read_state(program.checkpoint_path(run, 1)).value
-    return sae.State.start(STARTS[case.scale])
+    """The parameters before the first step: what a step leaves of them whose lr is below their rounding."""
+    run = train(directory, case, "initial", steps=1, lr=1e-30)
+    if run is None:
+        return None
+    return sae.State.start(program.read_state(program.checkpoint_path(run, 1)).value)
 
 
 def difference(ours, theirs):
