@@ -17,7 +17,7 @@ import sweeps
 import tap
 import trained
 
-SWEEP = {"train.tokens": [150 * steps for steps in (10, 20, 40, 80, 160, 320)], "train.seed": [1, 2, 3, 4]}
+SWEEP = {"train.tokens": [150 * steps for steps in (80, 160, 320, 640, 1280, 2560)], "train.seed": [1, 2, 3, 4]}
 KILLS = ["rank"] * 4 + ["job"] * 3 + ["host"] * 3
 HOSTS = 4
 SEED = int(os.environ.get("TEST_SEED", random.SystemRandom().randrange(10**6)))
@@ -68,12 +68,12 @@ def kill_host(slurm, job):
     return slurm.job(job)["JobState"] in ("PENDING", "RUNNING")
 
 
-def disturb(slurm, settings, run, sort, job, done):
-    """Kills while the job trains, soon after so many points are done; the job that goes on."""
+def disturb(slurm, settings, run, sort, job, patience):
+    """Kills within so many seconds after the job begins to train; the job that goes on."""
     starts = 1 + int(slurm.job(job)["Restarts"])
-    training = cluster.wait_for(lambda: cluster.log_of(run, job).count("ranks begin as") == starts and len(rows(run)) >= done
+    training = cluster.wait_for(lambda: cluster.log_of(run, job).count("ranks begin as") == starts
                                 or slurm.job(job)["JobState"] in cluster.ENDED)
-    time.sleep(random.uniform(0, 0.4))
+    time.sleep(random.uniform(0, patience))
     hit = bool(training) and slurm.job(job)["JobState"] == "RUNNING" and bool(ranks(slurm))
     ended = hit and {"rank": kill_rank, "job": kill_job, "host": kill_host}[sort](slurm, job)
     tap.check(ended, f"killed: {sort}; {len(rows(run))} points are done",
@@ -96,11 +96,12 @@ with cluster.Cluster(HOSTS + KILLS.count("host"), kill_wait=5) as slurm, program
     tap.check(facts["JobState"] == "COMPLETED", "the sweep that nobody disturbs ends well", f"{facts}\n{text}")
     for line in [line for line in text.splitlines() if "idle" in line]:
         tap.note(line)
+    seconds = sum(float(row["seconds"]) for row in rows(straight).values()) / HOSTS
 
     random.shuffle(KILLS)
     job = begin(slurm, settings, run)
-    for done, sort in enumerate(KILLS):
-        job = disturb(slurm, settings, run, sort, job, done)
+    for sort in KILLS:
+        job = disturb(slurm, settings, run, sort, job, seconds / 24)
     facts = slurm.wait(job, *cluster.ENDED)
     tap.check(facts["JobState"] == "COMPLETED", "the disturbed one ends well", f"{facts}\n{cluster.log_of(run, job)}")
     tap.check(len(rows(run)) == 24 and len(os.listdir(os.path.join(run, "points"))) == 24, "24 points, none lost, none twice", rows(run))
