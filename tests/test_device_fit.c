@@ -94,18 +94,18 @@ static void search(const hps_rank_question *q, const hps_cost_case *size)
     for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++) {
         const int64_t bytes = (int64_t)(shares[i] * (double)all.device),
                       unit = size->R > 64 ? size->R : 64 / size->R * size->R;
-        hps_cost_case fits = *size, not = *size;
+        hps_cost_case fits = *size, over = *size;
         fit = hps_device_largest(q, size, bytes);
         CHECK(fit.latents < size->n && fit.batch < size->B && (i > 0 || (fit.latents > 0 && fit.batch > 0)));
         fits.n = fit.latents;
-        not .n = fit.latents + HPS_BLOCK;
+        over.n = fit.latents + HPS_BLOCK;
         CHECK(fit.latents == 0 || (hps_rank_memory(q, &fits, &plan) == HPS_OK && plan.device <= bytes));
-        CHECK(fit.latents == 0 || (hps_rank_memory(q, &not, &plan) == HPS_OK && plan.device > bytes));
-        fits = not = *size;
+        CHECK(fit.latents == 0 || (hps_rank_memory(q, &over, &plan) == HPS_OK && plan.device > bytes));
+        fits = over = *size;
         fits.B = fit.batch;
-        not .B = fit.batch + unit;
+        over.B = fit.batch + unit;
         CHECK(fit.batch == 0 || (hps_rank_memory(q, &fits, &plan) == HPS_OK && plan.device <= bytes));
-        CHECK(fit.batch == 0 || (hps_rank_memory(q, &not, &plan) == HPS_OK && plan.device > bytes));
+        CHECK(fit.batch == 0 || (hps_rank_memory(q, &over, &plan) == HPS_OK && plan.device > bytes));
     }
     CHECK(fit.latents == 0 && fit.batch == 0);
 }
