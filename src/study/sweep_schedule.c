@@ -125,7 +125,7 @@ static void consider(search *s, int groups, double *least)
         *least = score;
         s->best->groups = groups;
         s->best->seconds = end;
-        s->best->idle = end > 0 ? 1 - busy / (s->W * end) : 0;
+        s->best->idle = end > 0 ? fmax(0, 1 - busy / (s->W * end)) : 0; /* sums round */
         memcpy(s->best->turn, s->turn, (size_t)s->count * sizeof(*s->turn));
     }
 }
