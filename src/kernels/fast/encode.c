@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { QUEUE = 16, RANKED = 256 };
+enum { QUEUE = 16, RANKED = 128 };
 
 /* What one call of encode works on. */
 typedef struct {
@@ -26,26 +26,6 @@ static void prune(const fast_screen *s, int64_t b)
         me->threshold[b] = fmaxf(me->threshold[b], reach);
     }
     fast_drop(s->ws, me, b);
-}
-
-/* Takes a candidate into a sorted list of k: by halving, since k may be hundreds. */
-static void insert(hps_candidate *top, int64_t k, hps_candidate c)
-{
-    int64_t low = 0, high = k - 1;
-
-    if (!hps_before(c, top[high])) {
-        return;
-    }
-    while (low < high) {
-        const int64_t middle = (low + high) / 2;
-        if (hps_before(c, top[middle])) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    memmove(top + low + 1, top + low, (size_t)(k - 1 - low) * sizeof(*top));
-    top[low] = c;
 }
 
 /*
@@ -129,6 +109,26 @@ static void rank(int64_t count, const hps_candidate *list, int64_t k, hps_candid
     }
 }
 
+/* Takes `count` sorted candidates into a sorted list of k; both in the total order. */
+static void merge(hps_candidate *top, int64_t k, const hps_candidate *run, int64_t count)
+{
+    int64_t i = 0, j = 0;
+
+    while (i + j < k) {
+        if (j < count && hps_before(run[j], top[i])) {
+            j++;
+        } else {
+            i++;
+        }
+    }
+    /* The k best are the first i and the first j: from the last on, so that nothing is overwritten before it has moved. */
+    while (j > 0) {
+        const bool last = i > 0 && hps_before(run[j - 1], top[i - 1]);
+        top[i + j - 1] = last ? top[i - 1] : run[j - 1];
+        *(last ? &i : &j) -= 1;
+    }
+}
+
 /* Takes the token's pending rows, whose values are known, into its top k. */
 static void take(const fast_screen *s, int64_t b)
 {
@@ -144,12 +144,15 @@ static void take(const fast_screen *s, int64_t b)
             me->list[count++] = (hps_candidate){value[i], s->enc->latent[fast_row(s, number[i])]};
         }
     }
-    if (count <= RANKED && top->latent == HPS_NO_CANDIDATE.latent) {
-        rank(count, me->list, p->k, top);
-        return;
-    }
-    for (int64_t i = 0; i < count; i++) {
-        insert(top, p->k, me->list[i]);
+    for (int64_t done = 0; done < count; done += RANKED) {
+        const int64_t n = count - done < RANKED ? count - done : RANKED;
+        hps_candidate run[RANKED];
+        if (top->latent == HPS_NO_CANDIDATE.latent) {
+            rank(n, me->list + done, p->k, top);
+        } else {
+            rank(n, me->list + done, n, run);
+            merge(top, p->k, run, n);
+        }
     }
 }
 
