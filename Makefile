@@ -116,7 +116,7 @@ shown   := $(if $(filter build/release,$B),$(program:$B/%=bin/%))
 in_slurm := $(wildcard tests/slurm/test_*.py)
 TESTS   ?= $(wildcard tests/test_*.c tests/test_*.py tests/test_*.sh) $(if $(filter release,$(MODE)),$(in_slurm))
 tests   := $(patsubst tests/%.c,$B/tests/%,$(filter %.c,$(TESTS)))
-scripts := $(filter tests/slurm/%,$(TESTS)) $(filter-out %.c tests/slurm/%,$(TESTS))
+scripts := $(filter-out %.c,$(TESTS))
 JOBS    ?= 3
 
 .PHONY: all help setup demo reproduce-small nightly-small check check-slurm check-asan check-valgrind tests lint format info install clean FORCE
@@ -176,8 +176,8 @@ $B/tests/%: tests/%.c $(library) $B/flags
 ranks_of = $(shell sed -n 's/^ \* ranks: //p' tests/$(notdir $(1)).c)
 runs     = $(foreach t,$(tests),$(foreach n,$(call ranks_of,$(t)),$(t)@$(n)))
 
-# Scripts run JOBS at a time; then what needs the machine for
-# itself: compiled tests, scripts in a Slurm, and those whose head says "alone: WHY".
+# Scripts run JOBS at a time; then what needs the machine for itself: compiled tests, scripts in a Slurm, and those whose head
+# says "alone: WHY".
 alone    = $(shell grep -l '^. alone: ' $(scripts) /dev/null)
 together = $(filter-out $(alone) tests/slurm/%,$(scripts))
 empty   :=
